@@ -1,0 +1,3 @@
+//! DOORS: everyone who asks.
+
+pub mod handle;

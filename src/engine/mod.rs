@@ -1,0 +1,4 @@
+//! DECIDES: pure, no IO, no clock.
+
+pub mod effect;
+pub mod event;
