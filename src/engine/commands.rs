@@ -239,7 +239,7 @@ impl Engine {
             };
             if !hit {
                 let name = target.to_string();
-                let nearest = self.nearest(&name);
+                let nearest = self.nearest(name.trim_end_matches([':', '*']));
                 found.unknown.push(Outcome { name: name.clone(), refused: Some(Refusal::NoSuch { name, nearest }) });
             }
         }
@@ -286,7 +286,10 @@ impl Engine {
             own.into_iter().chain(program.staying().take(MOST_COMPARED).map(|slot| slot.label.clone()))
         });
         let far = 2.max(typed.chars().count() / 3);
-        let near = names.map(|name| (distance(typed, &name), name)).filter(|(distance, _)| *distance <= far);
+        // A beginning is as good as the worst slip that still counts.
+        let slips =
+            |name: &str| if !typed.is_empty() && name.starts_with(typed) { far.min(distance(typed, name)) } else { distance(typed, name) };
+        let near = names.map(|name| (slips(&name), name)).filter(|(slips, _)| *slips <= far);
         near.min().map(|(_, name)| name)
     }
 }

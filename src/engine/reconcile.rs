@@ -246,7 +246,9 @@ mod tests {
 
     fn slot(state: State) -> Slot {
         let spec = ProgramSpec::new("x", vec![Template::text("true")]);
-        Slot { state, ..Slot::new(&spec, 0, Want::Up, String::new(), Now::default()) }
+        let mut slot = Slot::new(&spec, 0, Want::Up, String::new(), Now::default());
+        slot.state = state;
+        slot
     }
 
     #[test]
