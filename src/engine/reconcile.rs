@@ -192,7 +192,7 @@ fn gap(wish: Wish, slot: &Slot) -> Step {
         }
         (Wish::Down | Wish::Hold, State::Waiting | State::Backoff) => Step::Rest,
         (Wish::Down | Wish::Hold, State::Exited) if has_date => Step::Rest,
-        (Wish::Down | Wish::Hold, State::Fatal) if has_date => Step::CancelRetry,
+        (Wish::Down | Wish::Hold, State::Fatal) if has_date && slot.want == Want::Down => Step::CancelRetry,
         (Wish::Down | Wish::Hold, State::Stopped | State::Exited | State::Fatal) => Step::Nothing,
         (Wish::Gone, State::Stopped | State::Waiting | State::Backoff | State::Exited | State::Fatal) => Step::Forget,
         // The spawn's answer, the worker's end, the end of what it left behind: a fact must come first.

@@ -54,6 +54,8 @@ pub(super) struct Slot {
     fate: Option<Fate>,
     /// The date of the state: the next try, the next KILL of leftovers.
     pub(super) until: Option<Moment>,
+    /// The same by the clock of people, as far as it could be told when it was set.
+    pub(super) next_try: Option<Stamp>,
     /// Failed starts in a row.
     pub(super) failures: u32,
     pub(super) due: Option<Due>,
@@ -250,6 +252,7 @@ impl Slot {
             worker: None,
             fate: None,
             until: None,
+            next_try: None,
             failures: 0,
             due: None,
             turn: None,
@@ -398,6 +401,13 @@ impl Slot {
         }
     }
 
+    /// A running worker has new rules of backoff.
+    pub(super) fn forgive(&mut self, spec: &ProgramSpec) {
+        if self.state == State::Running && spec.policy.backoff.reset_after.is_none() {
+            self.failures = 0;
+        }
+    }
+
     /// Gives open ways new rules.
     pub(super) fn open_again(&mut self, spec: &ProgramSpec, desk: &mut Desk) {
         if self.opened {
@@ -430,6 +440,7 @@ impl Slot {
     pub(super) fn rest(&mut self, reason: String, desk: &mut Desk) {
         self.until = None;
         self.fresh = false;
+        self.failures = 0;
         self.enter(State::Stopped, reason, desk);
     }
 
@@ -452,7 +463,7 @@ impl Slot {
         let holder = holder.map_or_else(|| "elsewhere".to_owned(), |pid| format!("by pid {pid}"));
         // No start was made of it.
         self.starts = self.starts.saturating_sub(1);
-        self.until = Some(desk.now.moment + LOCK_RETRY);
+        self.set_date(Some(LOCK_RETRY), desk.now);
         self.enter(State::Waiting, format!("{lock} is held {holder}; tries again every second"), desk);
     }
 
@@ -689,6 +700,11 @@ impl Slot {
 
     fn meet(&mut self, fate: Fate, spec: &ProgramSpec, desk: &mut Desk) {
         self.until = None;
+        let fate = match fate {
+            // Whoever asked for a stop gets STOPPED, whatever else the end would have meant.
+            Fate::FailedStart { text } | Fate::Exited { text, .. } if self.want == Want::Down => Fate::Stopped { text },
+            Fate::Stopped { .. } | Fate::FailedStart { .. } | Fate::Exited { .. } => fate,
+        };
         match fate {
             Fate::Stopped { text } => {
                 self.failures = 0;
@@ -698,7 +714,7 @@ impl Slot {
             Fate::Exited { text, verdict } => {
                 match verdict {
                     Verdict::Again => self.fresh = true,
-                    Verdict::After(pause) => self.until = Some(desk.now.moment + pause),
+                    Verdict::After(pause) => self.set_date(Some(pause), desk.now),
                     Verdict::Rest => {}
                 }
                 self.enter(State::Exited, text, desk);
@@ -710,13 +726,20 @@ impl Slot {
         let policy = &spec.policy;
         self.failures = self.failures.saturating_add(1);
         if restart::gives_up(policy.startretries, self.failures) {
-            self.until = policy.backoff.retry_after_fatal.map(|span| desk.now.moment + span.max(restart::SHORTEST));
+            self.set_date(policy.backoff.retry_after_fatal.map(|span| span.max(restart::SHORTEST)), desk.now);
             let starts = if self.failures == 1 { "start" } else { "starts" };
             self.enter(State::Fatal, format!("gave up after {} failed {starts}: {text}", self.failures), desk);
         } else {
-            self.until = Some(desk.now.moment + restart::delay(&policy.backoff.rule, self.failures, desk.rng));
+            let wait = restart::delay(&policy.backoff.rule, self.failures, desk.rng);
+            self.set_date(Some(wait), desk.now);
             self.enter(State::Backoff, format!("{text}, {} time", restart::nth(self.failures)), desk);
         }
+    }
+
+    /// Sets the date of the next try, or none.
+    fn set_date(&mut self, wait: Option<Span>, now: Now) {
+        self.until = wait.map(|wait| now.moment + wait);
+        self.next_try = wait.map(|wait| now.stamp + wait);
     }
 
     fn insist_on_leftovers(&mut self, desk: &mut Desk) {
