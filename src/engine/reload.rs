@@ -142,7 +142,7 @@ impl Engine {
             self.with(&id, now, effects, |slot, spec, desk| {
                 slot.label = spec.label(slot.id.number);
                 slot.process = spec.process(slot.id.number);
-                slot.forgive(spec);
+                slot.take_backoff(old, spec, desk.now);
                 if opened {
                     slot.open_again(spec, desk);
                 }

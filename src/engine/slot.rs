@@ -401,8 +401,12 @@ impl Slot {
         }
     }
 
-    /// A running worker has new rules of backoff.
-    pub(super) fn forgive(&mut self, spec: &ProgramSpec) {
+    /// There are new rules of backoff: they hold for failures that lie behind it, too.
+    pub(super) fn take_backoff(&mut self, old: &ProgramSpec, spec: &ProgramSpec, now: Now) {
+        let retry = spec.policy.backoff.retry_after_fatal;
+        if self.state == State::Fatal && self.want == Want::Up && retry != old.policy.backoff.retry_after_fatal {
+            self.set_date(retry.map(|span| span.max(restart::SHORTEST)), now);
+        }
         if self.state == State::Running && spec.policy.backoff.reset_after.is_none() {
             self.failures = 0;
         }

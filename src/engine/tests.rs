@@ -262,10 +262,10 @@ fn a_fatal_slot_is_tried_again_where_the_definition_says_so() {
     world.secs(300);
     assert_eq!(world.states("mail"), [State::Starting]);
     world.exits("mail", 0, 1);
-    // Who is stopped is not tried again, and stays what he was.
-    assert_eq!(world.outcome(Command::Stop { targets: target("mail:*") }), Some(Refusal::NotRunning));
+    // It would come back by itself, so it can be stopped.
+    assert_eq!(world.outcome(Command::Stop { targets: target("mail:*") }), None);
     world.secs(3000);
-    assert_eq!(world.states("mail"), [State::Fatal]);
+    assert_eq!(world.states("mail"), [State::Stopped]);
     assert_eq!(world.engine.next_deadline(), None);
 }
 
