@@ -132,9 +132,8 @@ impl Engine {
 
     /// In a shutdown: whose turn it is now, and whether we are done.
     fn close_down(&mut self, effects: &mut Vec<Effect>) {
-        let rank = order::stopping_rank(&self.plan, &self.programs);
         let Some(closing) = &mut self.closing else { return };
-        match rank {
+        match order::stopping_rank(&self.plan, &self.programs) {
             Some(rank) if closing.rank == Some(rank) => {}
             Some(rank) => {
                 closing.rank = Some(rank);

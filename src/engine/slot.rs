@@ -412,6 +412,15 @@ impl Slot {
         }
     }
 
+    /// What failed has been changed: given up is tried again.
+    pub(super) fn give_another_chance(&mut self) {
+        if self.state == State::Fatal && self.want == Want::Up {
+            self.failures = 0;
+            self.until = None;
+            self.fresh = true;
+        }
+    }
+
     /// Gives open ways new rules.
     pub(super) fn open_again(&mut self, spec: &ProgramSpec, desk: &mut Desk) {
         if self.opened {
@@ -684,6 +693,10 @@ impl Slot {
         let expected = restart::is_expected(policy, exit);
         let why = if expected || exit == Exit::Unknown { Why::Finished } else { Why::Crash };
         if worker.trusted.is_none() && restart::fails_start(policy, exit) {
+            if self.due.as_ref().is_some_and(|due| due.cause.why == Why::Deploy) {
+                // It was to be replaced anyway; that it failed says nothing of what comes now.
+                return (Why::Crash, plain.clone(), Fate::Stopped { text: plain });
+            }
             return (Why::Crash, plain.clone(), Fate::FailedStart { text: plain });
         }
         let verdict = restart::verdict(policy, exit);
