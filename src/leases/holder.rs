@@ -35,8 +35,13 @@ pub(super) fn of_file(device: u64, inode: u64) -> Option<i32> {
         let flock = fields.get(1) == Some(&"FLOCK") && fields.get(5) == Some(&identity.as_str());
         flock.then(|| fields.get(4)?.parse::<i32>().ok()).flatten()
     });
-    let holds =
-        |pid: &i32| descriptors(*pid).any(|path| std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (device, inode)));
+    // Having the file open is not having the lock (we have it open just now): a descriptor's fdinfo tells its locks.
+    let locked = |path: &Path| {
+        let info = path.to_string_lossy().replacen("/fd/", "/fdinfo/", 1);
+        std::fs::read_to_string(info).is_ok_and(|text| text.lines().any(|line| line.starts_with("lock:") && line.contains("FLOCK")))
+    };
+    let same = |path: &Path| std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (device, inode));
+    let holds = |pid: &i32| descriptors(*pid).any(|path| same(&path) && locked(&path));
     taker.filter(holds).or_else(|| pids().find(holds))
 }
 
