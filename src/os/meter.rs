@@ -2,7 +2,8 @@
 //!
 //! Cheap enough to be asked every second for a thousand workers: `statm` is kept open for each (a read is a microsecond, opening
 //! it anew costs five), and processor time comes from the process's own clock (`clock_getcpuclockid`), which is no file at all.
-//! Of a worker with children, each child counts with what it does not share, or forked memory would be counted twice.
+//! Of a worker with children, each child counts without its shared pages (program, libraries, shared memory), or they would
+//! be counted twice. Heap that a fork still shares by copy-on-write is "anonymous" to the kernel and counts for both.
 //!
 //! Not exact, and not meant to be: resident pages, not PSS (which walks page tables: milliseconds for one PHP process).
 //! Children are those of a worker's first thread, and below; a worker that forks from other threads is undercounted.
@@ -12,7 +13,7 @@ use crate::model::time::Span;
 use crate::model::units::Bytes;
 use crate::os::{fds, tree};
 use nix::time::ClockId;
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::{SysconfVar, sysconf};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -123,7 +124,8 @@ fn statm_of(text: &[u8]) -> Option<(u64, u64)> {
 }
 
 fn cpu_of(pid: i32) -> Option<Span> {
-    let used = ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).ok()?.now().ok()?;
+    // What clock_getcpuclockid(3) gives for a process: part of the kernel's ABI. The library call asks the kernel once more.
+    let used = ClockId::from_raw((!pid << 3) | 2).now().ok()?;
     Some(Span(u64::try_from(used.tv_sec()).ok()? * 1000 + used.tv_nsec() as u64 / 1_000_000))
 }
 

@@ -118,7 +118,6 @@ mod tests {
 
     #[test]
     fn a_signal_comes_with_its_sender_and_child_ends_merge() {
-        
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut signals = Signals::install().unwrap();

@@ -513,3 +513,252 @@ const STACK_BYTES: usize = 256 * 1024;
 
 /// One page where pages are largest (64 KiB on some arm64 kernels). What is never touched costs address space only.
 const GUARD_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::exit::Exit;
+    use crate::model::spec::{LaunchSpec, ProgramSpec};
+    use crate::model::template::Template;
+    use std::io::{Read, Seek};
+    use std::sync::Arc;
+
+    fn launch(argv: &[&str], change: impl FnOnce(&mut LaunchSpec)) -> Launch {
+        let mut spec = ProgramSpec::new("w", argv.iter().map(|word| Template::text(word)).collect());
+        change(Arc::make_mut(&mut spec.launch));
+        spec.launch_of(0)
+    }
+
+    fn spawner() -> Spawner {
+        Spawner::new(fds::nofile(), vec![("PATH".into(), "/usr/bin:/bin".into()), ("BASE".into(), "1".into())]).unwrap()
+    }
+
+    /// Runs it to its end; gives back what it said on stdout and stderr, and how it ended.
+    fn run_with(spawner: &mut Spawner, launch: &Launch, extra: &[(String, String)], lock: Option<BorrowedFd<'_>>) -> (String, Exit) {
+        let null = fds::dev_null().unwrap();
+        let mut out = tempfile::tempfile().unwrap();
+        let stdio = Stdio { stdin: null.as_fd(), stdout: out.as_fd(), stderr: out.as_fd() };
+        let spawned = spawner.spawn(launch, extra, stdio, lock).unwrap_or_else(|fault| panic!("{fault:?}"));
+        let exit = reap::collect(spawned.pid).expect("it is our child").exit;
+        let mut text = String::new();
+        out.rewind().unwrap();
+        out.read_to_string(&mut text).unwrap();
+        (text, exit)
+    }
+
+    fn run(launch: &Launch) -> (String, Exit) {
+        run_with(&mut spawner(), launch, &[], None)
+    }
+
+    fn sh(script: &str, change: impl FnOnce(&mut LaunchSpec)) -> String {
+        let (text, exit) = run(&launch(&["sh", "-c", script], change));
+        assert_eq!(exit, Exit::Code(0), "{text}");
+        text.trim_end().to_owned()
+    }
+
+    fn fault(launch: &Launch) -> SpawnFault {
+        let null = fds::dev_null().unwrap();
+        let stdio = Stdio { stdin: null.as_fd(), stdout: null.as_fd(), stderr: null.as_fd() };
+        spawner().spawn(launch, &[], stdio, None).map(|spawned| spawned.pid).expect_err("it cannot be started")
+    }
+
+    fn root() -> bool {
+        host::uid() == 0
+    }
+
+    fn nobody() -> User {
+        User { name: "nobody".into(), uid: 65534, gid: 65534, groups: vec![65534, 4], home: "/home/x".into(), shell: "/bin/sh".into() }
+    }
+
+    #[test]
+    fn exit_codes_and_signals_come_back() {
+        assert_eq!(run(&launch(&["sh", "-c", "exit 7"], |_| {})).1, Exit::Code(7));
+        assert_eq!(run(&launch(&["sh", "-c", "kill -KILL $$"], |_| {})).1.to_string(), "killed by SIGKILL");
+    }
+
+    #[test]
+    fn the_environment_is_base_then_user_then_definition_then_ours() {
+        let mut launch = launch(&["env"], |_| {});
+        launch.environment = vec![("A".into(), "old".into()), ("A".into(), "new".into()), ("BASE".into(), "2".into())];
+        let extra = [("GANGER_RUN".to_owned(), "f-1".to_owned()), ("A".to_owned(), "ours".to_owned())];
+        let (text, _) = run_with(&mut spawner(), &launch, &extra, None);
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["A=ours", "BASE=2", "GANGER_RUN=f-1", "PATH=/usr/bin:/bin"]);
+    }
+
+    #[test]
+    fn a_worker_has_its_user_with_all_groups_and_his_home() {
+        if !root() {
+            return;
+        }
+        let text = sh("id -u; id -g; id -G; echo $HOME $USER $LOGNAME $SHELL", |spec| spec.user = Some(nobody()));
+        assert_eq!(text, "65534\n65534\n65534 4\n/home/x nobody nobody /bin/sh");
+        assert!(nix::sys::prctl::get_dumpable().unwrap(), "we are as dumpable as before");
+        assert_eq!(host::uid(), 0, "and as much root");
+    }
+
+    #[test]
+    fn limits_niceness_umask_and_directory_are_set() {
+        let text = sh("ulimit -Sn; ulimit -Hn; ulimit -c; umask; cut -d' ' -f19 /proc/$$/stat; cat /proc/$$/oom_score_adj", |spec| {
+            spec.rlimits.insert(Rlimit::Nofile, (Some(77), Some(99)));
+            spec.rlimits.insert(Rlimit::Core, (Some(0), Some(0)));
+            spec.umask = Some(0o27);
+            spec.nice = Some(5);
+            spec.oom_score_adj = Some(300);
+        });
+        assert_eq!(text, "77\n99\n0\n0027\n5\n300");
+        let mut launch = launch(&["pwd"], |_| {});
+        launch.directory = Some("/usr/bin".into());
+        assert_eq!(run(&launch).0, "/usr/bin\n");
+    }
+
+    #[test]
+    fn a_worker_gets_the_original_limit_of_open_files() {
+        let (text, _) = run_with(
+            &mut Spawner::new((64, 128), vec![("PATH".into(), "/bin:/usr/bin".into())]).unwrap(),
+            &launch(&["sh", "-c", "ulimit -Sn; ulimit -Hn"], |_| {}),
+            &[],
+            None,
+        );
+        assert_eq!(text, "64\n128\n");
+    }
+
+    #[test]
+    fn a_worker_leads_its_own_group_or_session_and_keeps_no_privileges_if_told() {
+        let fields = "set -- $(cut -d' ' -f1,5,6 /proc/$$/stat); echo $(($1 == $2)) $(($1 == $3)); grep NoNewPrivs /proc/$$/status";
+        assert_eq!(sh(fields, |_| {}), "1 0\nNoNewPrivs:\t0");
+        let both = |spec: &mut LaunchSpec| {
+            spec.session = true;
+            spec.no_new_privs = true;
+        };
+        assert_eq!(sh(fields, both), "1 1\nNoNewPrivs:\t1");
+    }
+
+    #[test]
+    fn signals_are_at_their_defaults_and_none_is_blocked() {
+        // Rust's runtime ignores SIGPIPE in us; a worker must not.
+        let (text, _) = run(&launch(&["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], |_| {}));
+        assert_eq!(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+        let ours = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        assert!(ours.contains("SigBlk:\t0000000000000000"), "our own mask is put back");
+    }
+
+    #[test]
+    fn no_descriptor_strays_into_a_worker_and_the_lock_is_its_third() {
+        // One that was opened by somebody careless, without close-on-exec.
+        let stray = tempfile::tempfile().unwrap();
+        fds::set_cloexec(stray.as_fd(), false).unwrap();
+        // The last one is the directory that `ls` itself reads.
+        let list = launch(&["ls", "/proc/self/fd"], |_| {});
+        assert_eq!(run(&list).0, "0\n1\n2\n3\n");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = std::fs::File::create(&path).unwrap();
+        let mut spawner = spawner();
+        assert_eq!(run_with(&mut spawner, &list, &[], Some(lock.as_fd())).0, "0\n1\n2\n3\n4\n");
+        let third = launch(&["readlink", "/proc/self/fd/3"], |_| {});
+        assert_eq!(run_with(&mut spawner, &third, &[], Some(lock.as_fd())).0, format!("{}\n", path.display()));
+        // And we keep no copy of it.
+        let held =
+            std::fs::read_dir("/proc/self/fd").unwrap().flatten().filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == path));
+        assert_eq!(held.count(), 1);
+    }
+
+    #[test]
+    fn programs_are_searched_in_the_path_of_the_worker() {
+        let dir = tempfile::tempdir().unwrap();
+        let tool = dir.path().join("tool");
+        std::fs::write(&tool, "#!/bin/sh\necho found\n").unwrap();
+        let mut launch = launch(&["tool"], |_| {});
+        launch.environment = vec![("PATH".into(), format!("/nowhere:{}", dir.path().display()))];
+        let refused = fault(&launch);
+        assert_eq!(refused.step, SpawnStep::Find);
+        assert!(refused.text.contains("is not executable"), "{}", refused.text);
+        std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(run(&launch).0, "found\n");
+        // Relative ones are seen from the worker's directory.
+        launch.directory = Some(dir.path().to_string_lossy().into_owned());
+        launch.environment[0].1 = ".".into();
+        assert_eq!(run(&launch).0, "found\n");
+        launch.argv[0] = "./tool".into();
+        assert_eq!(run(&launch).0, "found\n");
+    }
+
+    #[test]
+    fn each_step_that_fails_says_which_and_why() {
+        let said = |launch: &Launch| {
+            let fault = fault(launch);
+            (fault.step, fault.text)
+        };
+        let (step, text) = said(&launch(&["no-such-program"], |_| {}));
+        assert_eq!((step, text.as_str()), (SpawnStep::Find, "no-such-program: not found in PATH (/usr/bin:/bin)"));
+        let (step, text) = said(&launch(&[], |_| {}));
+        assert_eq!((step, text.as_str()), (SpawnStep::Find, "the command is empty"));
+        let (step, text) = said(&launch(&["/no/such/program"], |_| {}));
+        assert_eq!((step, text.as_str()), (SpawnStep::Exec, "/no/such/program: no such file or directory"));
+        let (step, text) = said(&launch(&["/usr/bin"], |_| {}));
+        assert_eq!((step, text.as_str()), (SpawnStep::Exec, "/usr/bin: is a directory, not a program"));
+        let (step, text) = said(&launch(&["echo", "a\0b"], |_| {}));
+        assert_eq!((step, text.as_str()), (SpawnStep::Find, "a NUL byte in \"a\\\\0b\""));
+        let mut elsewhere = launch(&["pwd"], |_| {});
+        elsewhere.directory = Some("/srv/no-such".into());
+        let (step, text) = said(&elsewhere);
+        assert_eq!((step, text.as_str()), (SpawnStep::Chdir, "cannot change to directory /srv/no-such: no such file or directory"));
+        let (step, text) = said(&launch(&["pwd"], |spec| {
+            spec.rlimits.insert(Rlimit::Core, (Some(2), Some(1)));
+        }));
+        let expected = "rlimit core = 2:1: invalid argument; the soft limit may not be above the hard one";
+        assert_eq!((step, text.as_str()), (SpawnStep::Rlimit, expected));
+        let (step, text) = said(&launch(&["pwd"], |spec| spec.oom_score_adj = Some(5000)));
+        assert_eq!((step, text.as_str()), (SpawnStep::OomScore, "oom_score_adj = 5000: invalid argument"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_script_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str, mode: u32| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let mut launch = launch(&[&format!("./{name}")], |_| {});
+            launch.directory = Some(dir.path().to_string_lossy().into_owned());
+            let fault = fault(&launch);
+            assert_eq!(fault.step, SpawnStep::Exec);
+            fault.text
+        };
+        assert_eq!(script("a", "#!/bin/sh\n", 0o644), "./a: permission denied; is the file executable?");
+        assert_eq!(script("b", "#!/no/php -q\n", 0o755), "./b: its interpreter \"/no/php\" (line 1) does not exist");
+        let windows = script("c", "#!/bin/sh\r\necho\r\n", 0o755);
+        assert_eq!(windows, "./c: its interpreter \"/bin/sh\\r\" (line 1) does not exist; the script has Windows line ends");
+        assert_eq!(script("d", "echo no mark\n", 0o755), "./d: exec format error; does the script begin with #! and its interpreter?");
+    }
+
+    #[test]
+    fn a_user_that_may_not_run_the_program_is_named() {
+        if !root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mine");
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let text = fault(&launch(&[&path.to_string_lossy()], |spec| spec.user = Some(nobody()))).text;
+        assert!(text.contains("permission denied (user \"nobody\"); may the user reach and execute it"), "{text}");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let mut there = launch(&["pwd"], |spec| spec.user = Some(nobody()));
+        there.directory = Some(dir.path().to_string_lossy().into_owned());
+        assert_eq!(fault(&there).text, format!("cannot change to directory {}: permission denied (user \"nobody\")", dir.path().display()));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_start_that_failed() {
+        let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        for _ in 0..20 {
+            fault(&launch(&["/no/such/program"], |_| {}));
+        }
+        let after = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        // Other tests of this process open and close files meanwhile.
+        assert!(after < before + 20, "{before} {after}");
+    }
+}
