@@ -163,6 +163,9 @@ impl LogFile {
         while !rest.is_empty() {
             if self.is_due(now) {
                 self.rotate(now);
+                if self.file.is_none() {
+                    return lost + self.lose(rest); // the new one could not be opened, and has said why
+                }
             }
             let piece = self.piece(rest);
             if let Err((written, error)) = self.write(&rest[..piece]) {
