@@ -189,9 +189,11 @@ mod tests {
 
     #[test]
     fn yii_lines_are_counted() {
-        let mut counter = counter(r"^\d{4}-.* - Done \([\d.]+ s", r"^\d{4}-.* - Error", r"^\d{4}-\S+ \S+ \[pid: \d+\] - (.*) - Started$");
+        let mut counter = counter(r"^\d{4}-.* - Done \([\d.]+ s", r"^\d{4}-.* - Error", r"^\d{4}-.* \[\d+\] (\S+) .* - Started$");
         counter.line(b"2024-05-01 10:00:00 [pid: 99] - Worker is started");
+        assert_eq!(counter.job, None);
         counter.line(b"2024-05-01 10:00:01 [1] app\\MailJob (attempt: 1, pid: 99) - Started");
+        assert_eq!(counter.job.as_deref(), Some("app\\MailJob"));
         counter.line(b"2024-05-01 10:00:01 [1] app\\MailJob (attempt: 1, pid: 99) - Done (0.212 s, 4.00 MiB)");
         counter.line(b"2024-05-01 10:00:02 [2] app\\MailJob (attempt: 1, pid: 99) - Error (0.1 s)");
         assert_eq!((counter.done, counter.failed), (1, 1));

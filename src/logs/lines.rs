@@ -57,6 +57,12 @@ pub fn ends(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }
 
+/// `1 line (4 bytes)`, `20 lines (2000 bytes)`.
+pub fn amount(lines: u64, bytes: u64) -> String {
+    let noun = if lines == 1 { "line" } else { "lines" };
+    format!("{lines} {noun} ({bytes} bytes)")
+}
+
 fn trimmed(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }

@@ -48,11 +48,13 @@ pub enum Turn {
 /// One stream of a slot.
 #[derive(Debug)]
 pub struct Stream {
-    pub source: Option<OwnedFd>,
+    source: Option<OwnedFd>,
     /// What the pipe holds.
     capacity: usize,
     /// It was not asked yet to become a large one.
     may_grow: bool,
+    /// It became one, on the thread's budget.
+    large: bool,
     pub files: Vec<SharedFile>,
     pub ring: Ring,
     followers: Vec<Follower>,
@@ -80,6 +82,7 @@ impl Stream {
             source: None,
             capacity: 0,
             may_grow: false,
+            large: false,
             files: Vec::new(),
             ring: Ring::new(ring_lines),
             followers: Vec::new(),
@@ -88,6 +91,12 @@ impl Stream {
         };
         stream.read_from(source);
         stream
+    }
+
+    /// Gives up its source. The caller takes it out of its epoll set.
+    pub fn release(&mut self, bench: &mut Bench) -> Option<OwnedFd> {
+        bench.large_pipes += u32::from(std::mem::take(&mut self.large));
+        self.source.take()
     }
 
     /// Reads from `source` from now on.
@@ -130,6 +139,7 @@ impl Stream {
             if let Ok(size) = fcntl(source, FcntlArg::F_SETPIPE_SZ(BUSY_PIPE as i32)) {
                 self.capacity = size as usize;
                 bench.large_pipes -= 1;
+                self.large = true;
             }
         }
         let chunk = &bench.buffer[..bytes];

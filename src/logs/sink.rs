@@ -3,7 +3,7 @@
 //! Rotation as Supervisor's: after a write that brings the file to its size it is renamed to `.1`, older ones move
 //! up to `.N`; without backups it is truncated. Beyond it: a file is cut at a line end where there is one
 //! within 64 KiB. The size is our own count; a look (one `fstat`) at most four times a second finds files that
-//! were deleted or truncated by others.
+//! were deleted or truncated by others; what went to a deleted one since the last look is copied to the new one.
 //!
 //! Output is never lost in silence. A file that cannot be written has a *trouble*, in words; what it misses is
 //! counted, it is tried again once a second while output comes, and when it works again it gets a line that says how
@@ -19,8 +19,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
@@ -93,6 +93,8 @@ pub struct LogFile {
     /// Why it cannot be rotated, and when that is tried again.
     stuck: Option<(String, u64)>,
     look_at: u64,
+    /// Its size when it was seen to be in its directory.
+    looked: u64,
     troubled: Rc<Cell<bool>>,
 }
 
@@ -122,6 +124,7 @@ impl LogFile {
             trouble: None,
             stuck: None,
             look_at: now + LOOK_MS,
+            looked: 0,
             troubled,
         };
         if let Err(error) = log.reach() {
@@ -160,6 +163,9 @@ impl LogFile {
         while !rest.is_empty() {
             if self.is_due(now) {
                 self.rotate(now);
+                if self.file.is_none() {
+                    return lost + self.lose(rest); // the new one could not be opened, and has said why
+                }
             }
             let piece = self.piece(rest);
             if let Err((written, error)) = self.write(&rest[..piece]) {
@@ -197,9 +203,8 @@ impl LogFile {
         }
         let marker = self.trouble.as_ref().filter(|trouble| trouble.bytes > 0).map(|trouble| {
             let begin = if self.line_start { "" } else { "\n" };
-            let (lines, bytes) = (trouble.lines, trouble.bytes);
-            let (noun, verb) = if lines == 1 { ("line", "was") } else { ("lines", "were") };
-            format!("{begin}ganger: {lines} {noun} ({bytes} bytes) {verb} lost here: {}\n", trouble.why)
+            let verb = if trouble.lines == 1 { "was" } else { "were" };
+            format!("{begin}ganger: {} {verb} lost here: {}\n", lines::amount(trouble.lines, trouble.bytes), trouble.why)
         });
         let tried = self.reach().map_err(|error| (0, error));
         if let Err((_, error)) = tried.and_then(|()| self.write(marker.unwrap_or_default().as_bytes())) {
@@ -253,6 +258,7 @@ impl LogFile {
         let found = file.metadata()?;
         self.regular = found.is_file();
         self.size = if self.regular { found.len() } else { 0 };
+        self.looked = self.size;
         self.line_start |= self.size == 0 && self.regular;
         self.file = Some(file);
         Ok(())
@@ -264,10 +270,26 @@ impl LogFile {
         let Some(file) = self.file.as_ref().filter(|_| self.regular) else { return };
         let Ok(found) = file.metadata() else { return };
         if found.nlink() == 0 {
+            let (gone, from) = (self.file.take(), self.looked);
             self.reopen(now);
+            if let Some(gone) = gone {
+                self.rescue(&gone, from, now);
+            }
         } else {
             self.size = found.len();
+            self.looked = self.size;
             self.line_start |= self.size == 0;
+        }
+    }
+
+    /// Copies to the new file what went to the deleted one since it was seen last.
+    fn rescue(&mut self, gone: &File, from: u64, now: u64) {
+        // Ours can only append; the kernel opens a deleted file once more by its descriptor.
+        let (mut at, mut buffer) = (from, vec![0; LONGEST]);
+        let Ok(gone) = File::open(format!("/proc/self/fd/{}", gone.as_raw_fd())) else { return };
+        while let Ok(read @ 1..) = gone.read_at(&mut buffer, at) {
+            at += read as u64;
+            self.put(&buffer[..read], now);
         }
     }
 
@@ -294,7 +316,7 @@ impl LogFile {
         self.reach()?;
         if let Some(file) = self.file.as_ref().filter(|_| self.regular) {
             file.set_len(0)?;
-            (self.size, self.line_start) = (0, true);
+            (self.size, self.looked, self.line_start) = (0, 0, true);
         }
         Ok(())
     }
@@ -352,7 +374,7 @@ impl LogFile {
     fn rotate(&mut self, now: u64) {
         let turned = match (&self.file, self.rules.backups) {
             (None, _) => return,
-            (Some(file), 0) => file.set_len(0).map(|()| (self.size, self.line_start) = (0, true)),
+            (Some(file), 0) => file.set_len(0).map(|()| (self.size, self.looked, self.line_start) = (0, 0, true)),
             (Some(_), backups) => shift(&self.path, backups).map(|()| {
                 self.line_start = true;
                 self.reopen(now);
@@ -580,9 +602,12 @@ mod tests {
         let mut log = open(&path, rules(0, 0));
         log.put(b"one\n", 0);
         assert_eq!(read(&path), "one\n");
+        log.put(b"seen\n", LOOK_MS);
+        log.look(2 * LOOK_MS);
         fs::remove_dir_all(dir.path().join("deep")).unwrap();
-        log.put(b"two\n", LOOK_MS);
-        assert_eq!(read(&path), "two\n");
+        log.put(b"two\n", 2 * LOOK_MS + 1);
+        log.put(b"three\n", 3 * LOOK_MS);
+        assert_eq!(read(&path), "two\nthree\n", "what went to the deleted file before we looked is there too");
         assert_eq!(log.trouble(), None);
     }
 

@@ -85,7 +85,7 @@ impl Follower {
         let Missed { mut lines, mut bytes } = self.missed;
         (lines, bytes) = (lines + 1, bytes + end as u64 + 1);
         let begin = if self.line_start { "" } else { "\n" };
-        let mut text = format!("{begin}ganger: {lines} lines ({bytes} bytes) are missing here: this reader was too slow\n").into_bytes();
+        let mut text = format!("{begin}ganger: {} missing here: this reader was too slow\n", lines::amount(lines, bytes)).into_bytes();
         text.extend_from_slice(&chunk[end + 1..]);
         match self.try_send(text) {
             Ok(()) => {
@@ -165,7 +165,7 @@ mod tests {
         assert!(follower.send(b"torn\nwhole\n"));
         assert!(follower.send(b"on\n"));
         let marker = receiver.try_recv().unwrap();
-        assert_eq!(marker, "ganger: 501 lines (5005 bytes) are missing here: this reader was too slow\nwhole\n");
+        assert_eq!(marker, "ganger: 501 lines (5005 bytes) missing here: this reader was too slow\nwhole\n");
         assert_eq!(receiver.try_recv().unwrap(), "on\n");
     }
 
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(follower.waiting.load(Ordering::Relaxed), 0);
         follower.send(b"end\nnext\n");
         let marker = receiver.try_recv().unwrap();
-        assert!(marker.starts_with(b"\nganger: 1 lines (1398104 bytes) are missing here"), "{marker:?}");
+        assert!(marker.starts_with(b"\nganger: 1 line (1398104 bytes) missing here"), "{marker:?}");
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Thread {
             Turn::Empty => false,
             Turn::Ended => {
                 // No FIFO that is open read-write ends; a pipe would, and must not keep us awake.
-                if let Some(source) = log.stream(channel).and_then(|stream| stream.source.take()) {
+                if let Some(source) = log.stream(channel).and_then(|stream| stream.release(&mut self.bench)) {
                     let _ = self.epoll.delete(source);
                 }
                 false
@@ -273,7 +273,7 @@ impl Thread {
             log.drain(&mut self.bench);
             for (channel, source) in [(Channel::Stdout, Some(stdout)), (Channel::Stderr, stderr)] {
                 let token = number as u64 * 2 + channel as u64;
-                if let Some(old) = log.stream(channel).and_then(|stream| stream.source.take()) {
+                if let Some(old) = log.stream(channel).and_then(|stream| stream.release(&mut self.bench)) {
                     let _ = self.epoll.delete(old);
                 }
                 let Some(source) = source else {
@@ -317,9 +317,11 @@ impl Thread {
         self.tell_troubles();
         self.numbers.remove(slot);
         let streams = self.logs[number].take().map(|log| log.streams);
-        for source in streams.into_iter().flatten().flatten().filter_map(|stream| stream.source) {
+        for mut stream in streams.into_iter().flatten().flatten() {
             // Not left to closing: others may hold the same open FIFO.
-            let _ = self.epoll.delete(source);
+            if let Some(source) = stream.release(&mut self.bench) {
+                let _ = self.epoll.delete(source);
+            }
         }
     }
 
