@@ -4,13 +4,28 @@
 //! output never meet the engine: they come in by a FIFO, go to sinks, the ring of last lines, followers, and
 //! (as counts only) to the job counters.
 
+mod ansi;
+mod count;
+mod lines;
+mod pump;
+mod ring;
+mod sink;
+mod tail;
+mod thread;
+
+use crate::logs::thread::{Found, Order, Thread};
 use crate::model::name::{RunId, SlotId};
 use crate::model::spec::{JobsSpec, OutputSpec};
 use bytes::Bytes;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 
 /// Which of a worker's two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -65,45 +80,113 @@ impl fmt::Display for TailError {
     }
 }
 
+/// The handle: cheap to clone. The log thread drains and ends when the last one is dropped, or by `stop`.
 #[derive(Clone, Debug)]
-pub struct Logs {}
+pub struct Logs {
+    line: Arc<Line>,
+}
+
+/// The line to the log thread: a queue, and a bell that wakes it.
+#[derive(Debug)]
+struct Line {
+    orders: Sender<Order>,
+    bell: Arc<EventFd>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Line {
+    /// Orders given after the thread's end are dropped, and with them their answers.
+    fn give(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            // It can fail only when the bell has rung 2^64 times unheard.
+            let _ = self.bell.write(1);
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.give(Order::Stop);
+    }
+}
 
 impl Logs {
-    /// Starts the log thread.
-    pub fn start(_ring_lines: u32, _report: Box<dyn Fn(Report) + Send>) -> io::Result<Logs> {
-        Ok(Logs {})
+    /// Starts the log thread. `ring_lines`: how many last lines of each stream are kept in memory at most (16 KiB of bytes at
+    /// least). `report` is called on the log thread and must not wait.
+    pub fn start(ring_lines: u32, report: Box<dyn Fn(Report) + Send>) -> io::Result<Logs> {
+        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let (orders, queue) = std::sync::mpsc::channel();
+        let prepared = thread::Prepared::new(queue, bell.clone())?;
+        let run = move || Thread::new(prepared, ring_lines, report).run();
+        let thread = std::thread::Builder::new().name("logs".to_owned()).spawn(run)?;
+        Ok(Logs { line: Arc::new(Line { orders, bell, thread: Mutex::new(Some(thread)) }) })
     }
 
-    /// Opens a slot's log, or gives an open one new rules (`sources: None`).
-    pub fn open(&self, _slot: SlotId, _label: String, _output: OutputSpec, _jobs: JobsSpec, _sources: Option<Sources>) {}
+    /// Opens a slot's log, or gives an open one new rules (`sources: None`; then its streams, ring, followers and counts stay).
+    /// Files and their directories are made at once; one that cannot be is reported as a trouble. The label is for sinks that
+    /// name the worker; files do not.
+    pub fn open(&self, slot: SlotId, _label: String, output: OutputSpec, jobs: JobsSpec, sources: Option<Sources>) {
+        self.line.give(Order::Open { slot, output, jobs, sources });
+    }
 
-    /// A new life begins in the slot: job counts start at zero.
-    pub fn begin(&self, _slot: SlotId, _run: RunId) {}
+    /// A new life begins in the slot: what is in its pipes is the last life's and counted for that; then counts start at zero.
+    /// To be called before the worker is started.
+    pub fn begin(&self, slot: SlotId, run: RunId) {
+        self.line.give(Order::Begin { slot, run });
+    }
 
     /// Writes what is still in the slot's pipes, then forgets it.
-    pub fn close(&self, _slot: SlotId) {}
+    pub fn close(&self, slot: SlotId) {
+        self.line.give(Order::Close { slot });
+    }
 
     /// Closes and opens all files again (SIGUSR2, logrotate).
-    pub fn reopen(&self) {}
+    pub fn reopen(&self) {
+        self.line.give(Order::Reopen);
+    }
 
     /// Empties the slot's log files and rings; old rotated files stay.
-    pub async fn clear(&self, _slot: SlotId) -> Result<(), TailError> {
-        Err(TailError::NoSuchSlot)
+    pub async fn clear(&self, slot: SlotId) -> Result<(), TailError> {
+        self.ask(|answer| Order::Clear { slot, answer }).await?
     }
 
-    /// The end of a log.
-    pub async fn tail(&self, _slot: SlotId, _channel: Channel, _last: Last) -> Result<Vec<u8>, TailError> {
-        Err(TailError::NoSuchSlot)
+    /// The end of a log. To be called within a tokio runtime: a file is read on its threads for blocking work.
+    pub async fn tail(&self, slot: SlotId, channel: Channel, last: Last) -> Result<Vec<u8>, TailError> {
+        let (path, count) = match self.ask(|answer| Order::Tail { slot, channel, last, answer }).await?? {
+            Found::Bytes(bytes) => return Ok(bytes),
+            Found::File(path, count) => (path, count),
+        };
+        let read = move || {
+            tail::last_bytes(&path, count).map_err(|error| TailError::Unreadable(format!("{}: {}", path.display(), sink::words(&error))))
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|error| TailError::Unreadable(error.to_string()))?
     }
 
-    /// What is written from now on. A follower that is too slow loses chunks and is told so in a line of ours.
-    pub async fn follow(&self, _slot: SlotId, _channel: Channel) -> Result<tokio::sync::mpsc::Receiver<Bytes>, TailError> {
-        Err(TailError::NoSuchSlot)
+    /// What is written from now on. A follower that is too slow loses chunks and is told so in a line of ours. The receiver
+    /// ends when the slot is closed.
+    pub async fn follow(&self, slot: SlotId, channel: Channel) -> Result<mpsc::Receiver<Bytes>, TailError> {
+        self.ask(|answer| Order::Follow { slot, channel, answer }).await?
     }
 
     /// Comes back when everything that was in the pipes at the call has been written.
-    pub async fn drain(&self) {}
+    pub async fn drain(&self) {
+        // No answer: the thread has ended, and it drains before it does.
+        let _ = self.ask(|answer| Order::Drain { answer }).await;
+    }
 
     /// Drains, then ends the thread and waits for it. Blocking.
-    pub fn stop(self) {}
+    pub fn stop(self) {
+        self.line.give(Order::Stop);
+        let thread = self.line.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(thread) = thread {
+            // Its panic has been printed; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+
+    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, TailError> {
+        let (answer, answered) = oneshot::channel();
+        self.line.give(order(answer));
+        answered.await.map_err(|_| TailError::Unreadable("the log thread has ended".to_owned()))
+    }
 }
