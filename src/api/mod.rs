@@ -93,8 +93,8 @@ impl Doors {
         let meta = fs::metadata(&socket.path)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot look at the control socket {}: {error}", socket.path)))?;
         let access = Access::new(nix::unistd::geteuid().as_raw(), meta.uid(), meta.gid());
-        // Blocking threads only look up user names; a name service that hangs gets two of them and no more.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        // Blocking threads look up user names and read the ends of log files; what hangs there gets a few and no more.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
         let listener = {
             let _inside = runtime.enter();
             tokio::net::UnixListener::from_std(listener)?

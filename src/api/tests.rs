@@ -1,22 +1,30 @@
 //! The doors as a client finds them: a real socket, a real HTTP client, and an engine that is a script.
 
-use super::serve::Limits;
-use super::{Doors, HostInfo, rest, samples};
+use crate::api::access::{Access, Caller, Peer, Role};
 use crate::api::handle::{Ask, Handle};
-use crate::logs::Logs;
+use crate::api::peer::UnixPeer;
+use crate::api::rest::{self, Desk};
+use crate::api::serve::Limits;
+use crate::api::stream::Ring;
+use crate::api::{Doors, HostInfo, samples};
+use crate::logs::{Logs, Sources};
 use crate::model::command::{Answer, Batch, Changes, Command, Outcome, Refusal, Reply, ScaleTo};
-use crate::model::name::Target;
+use crate::model::name::{ProgramName, SlotId, Target};
 use crate::model::notice::Notice;
 use crate::model::plan::SocketSpec;
 use crate::model::signal::Signal;
+use crate::model::spec::{JobCount, JobsSpec, OutputSpec};
 use crate::model::view::View;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,6 +41,7 @@ struct House {
     view: watch::Sender<Arc<View>>,
     notices: broadcast::Sender<Arc<Notice>>,
     asked: Arc<Mutex<Vec<(String, Command)>>>,
+    logs: Logs,
 }
 
 impl House {
@@ -55,12 +64,20 @@ impl House {
             }
         });
         let logs = Logs::start(100, Box::new(|_| {})).expect("logs start");
-        let handle = Handle::new(asks, views, notices.clone(), logs);
+        let handle = Handle::new(asks, views, notices.clone(), logs.clone());
         let path = dir.path().join("ganger.sock");
         let spec = SocketSpec { path: path.to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
         let host = HostInfo { version: "1.2.3".into(), pid: 42, config: "/etc/ganger.toml".into(), footing: vec!["no keeper".into()] };
         let doors = Doors::open_within(limits, handle, spec, None, host).expect("the doors open");
-        House { dir, doors: Some(doors), view, notices, asked }
+        House { dir, doors: Some(doors), view, notices, asked, logs }
+    }
+
+    /// A desk of its own over the same engine, for a router without a socket.
+    fn desk(&self) -> Desk {
+        let (asks, _) = mpsc::channel(1);
+        let handle = Handle::new(asks, self.view.subscribe(), self.notices.clone(), self.logs.clone());
+        let (_, closing) = watch::channel(true);
+        Desk::new(handle, HostInfo::default(), Access::new(0, 0, 0), Arc::new(Ring::new(7)), closing)
     }
 
     fn path(&self) -> PathBuf {
@@ -368,6 +385,66 @@ async fn a_log_that_nobody_has_opened_is_refused_and_not_an_empty_stream() {
 }
 
 #[tokio::test]
+async fn a_log_shows_its_end_and_then_what_is_written() {
+    let mut house = House::open();
+    let fifo = house.dir.path().join("stdout");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let open = || OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&fifo).expect("it opens");
+    let mut worker = open();
+    let slot = SlotId::new(&ProgramName::new("cron"), 0);
+    let jobs = JobsSpec { count: JobCount::Notify, timeout: None };
+    house.logs.open(slot, "cron".into(), OutputSpec::default(), jobs, Some(Sources { stdout: open().into(), stderr: None }));
+
+    worker.write_all(b"one\ntwo\nthree\n").expect("written");
+    house.logs.drain().await;
+    let (status, body) = house.call(Method::GET, "/api/v1/logs/cron/stdout?lines=2", "").await;
+    assert_eq!((status, body), (StatusCode::OK, Bytes::from("two\nthree\n")));
+    let (status, refusal) = house.get("/api/v1/logs/cron/stderr").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(refusal["message"], "cron: its stderr is written to stdout (redirect_stderr)");
+
+    let request = Request::builder().uri("/api/v1/logs/cron/stdout?follow=1&lines=1").header("host", "ganger").body(Full::default());
+    let mut follow = house.send(request.expect("a request")).await.into_body();
+    let mut read = String::new();
+    for line in ["four\n", "five\n"] {
+        worker.write_all(line.as_bytes()).expect("written");
+        while !read.ends_with(line) {
+            let frame = tokio::time::timeout(LIMIT, follow.frame()).await.expect("in time").expect("not at its end").expect("whole");
+            read.push_str(std::str::from_utf8(&frame.into_data().expect("data")).expect("UTF-8"));
+        }
+    }
+    assert_eq!(read, "three\nfour\nfive\n");
+    house.close().await;
+    assert!(follow.frame().await.is_none(), "closing ends it in good order");
+}
+
+#[tokio::test]
+async fn one_who_only_looks_on_changes_nothing_by_any_route() {
+    let house = House::open();
+    let desk = Arc::new(house.desk());
+    let router = TowerToHyperService::new(rest::router(desk));
+    let guest = UnixPeer { uid: 1000, gid: 1000, pid: 7, groups: Vec::new() };
+    let caller = Caller { peer: Peer::Unix(guest), role: Some(Role::View) };
+    let ask = async |method: &Method, path: &str, caller: Option<&Caller>| {
+        let mut request = Request::builder().method(method).uri(path).body(axum::body::Body::empty()).expect("a request");
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller.clone());
+        }
+        hyper::service::Service::call(&router, request).await.expect("infallible").status()
+    };
+    for verb in ["start", "stop", "restart", "roll", "recycle", "scale", "signal", "reload", "plan", "shutdown", "logs/clear"] {
+        let path = format!("/api/v1/{verb}");
+        assert_eq!(ask(&Method::POST, &path, Some(&caller)).await, StatusCode::FORBIDDEN, "{verb}");
+        assert_eq!(ask(&Method::POST, &path, None).await, StatusCode::FORBIDDEN, "{verb}");
+    }
+    for path in ["/healthz", "/metrics", "/api/v1/status", "/api/v1/version", "/api/v1/history", "/api/v1/events"] {
+        assert_eq!(ask(&Method::GET, path, Some(&caller)).await, StatusCode::OK, "{path}");
+        assert_eq!(ask(&Method::GET, path, None).await, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert!(house.asked.lock().expect("whole").is_empty());
+}
+
+#[tokio::test]
 async fn events_come_live_and_again_from_where_a_client_was() {
     let house = House::open();
     let mut live = house.events("/api/v1/events", None).await;
@@ -549,7 +626,7 @@ async fn an_inherited_listener_is_served_and_its_file_stays() {
 async fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
     let panics = axum::routing::get(async || -> &'static str { panic!("a fault") });
     let router = axum::Router::new().route("/", panics).layer(axum::middleware::from_fn(rest::survive));
-    let router = hyper_util::service::TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
     for _ in 0..2 {
         let request = Request::new(axum::body::Body::empty());
         let response = hyper::service::Service::call(&router, request).await.expect("infallible");
