@@ -13,6 +13,8 @@ use std::ffi::OsString;
 #[derive(Debug, Parser)]
 #[command(
     name = "gangerctl",
+    // Fixed, so that help is the same text everywhere (and in its golden screen).
+    term_width = 100,
     version,
     about = "Shows and steers the workers of gangerd",
     after_help = "NAME is a process (mailer:mailer_03), a program or group (mailer, mailer:*), or all.\n\
@@ -44,20 +46,24 @@ pub enum Verb {
         /// More: jobs, memory, job in hand, heartbeat, last ends
         #[arg(short, long)]
         verbose: bool,
+        /// Processes, programs or groups; without any: all
+        #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
     /// Start workers and wait until they run
     Start {
         #[command(flatten)]
         wait: Waiting,
-        #[arg(required = true)]
+        /// Processes, programs or groups, or all
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
     /// Stop workers and wait until they are gone
     Stop {
         #[command(flatten)]
         wait: Waiting,
-        #[arg(required = true)]
+        /// Processes, programs or groups, or all
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
     /// Stop and start again; --rolling: a few at a time, each waited for
@@ -70,20 +76,23 @@ pub enum Verb {
         /// With --rolling: how many of a program at once, a number or a share such as 25%
         #[arg(long, value_name = "N|P%", requires = "rolling", value_parser = batch)]
         batch: Option<Batch>,
-        #[arg(required = true)]
+        /// Processes, programs or groups, or all
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
     /// Replace workers softly, between jobs, within each program's recycling budget
     Recycle {
         #[command(flatten)]
         wait: Waiting,
-        #[arg(required = true)]
+        /// Processes, programs or groups, or all
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
     /// Change how many workers of a program there are; those that stay are not touched
     Scale {
         #[command(flatten)]
         wait: Waiting,
+        /// A program
         name: String,
         /// A number, +N, -N, or default (what the definition says)
         #[arg(value_name = "N|+N|-N|default", value_parser = scale_to, allow_hyphen_values = true)]
@@ -93,11 +102,16 @@ pub enum Verb {
     Signal {
         /// Such as HUP, SIGHUP or 1
         signal: String,
-        #[arg(required = true)]
+        /// Processes, programs or groups, or all
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
     /// Print the daemon's process id, or those of workers
-    Pid { names: Vec<String> },
+    Pid {
+        /// Processes, programs or groups, or all
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Show the end of a worker's log
     Tail {
         /// Go on showing what is written (^C ends it)
@@ -109,6 +123,7 @@ pub enum Verb {
         /// How many bytes of the log file (also -N); without any: 1600
         #[arg(long, value_name = "N")]
         bytes: Option<u64>,
+        /// A process
         name: String,
         /// stdout or stderr
         #[arg(default_value = "stdout")]
@@ -116,7 +131,8 @@ pub enum Verb {
     },
     /// Empty the logs of workers
     Clear {
-        #[arg(required = true)]
+        /// Processes, programs or groups, or all
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
     /// Show what has happened
@@ -132,6 +148,7 @@ pub enum Verb {
         #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
         limit: u32,
         /// Only about these
+        #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
     /// Say what a reload would change, and why

@@ -276,7 +276,8 @@ fn of_config(file: &str) -> Result<PathBuf, Trouble> {
     if !file.ends_with(".toml") {
         return Err(fault("it is no .toml file".to_owned()));
     }
-    let text = std::fs::read_to_string(file).map_err(|why| fault(why.to_string()))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|why| fault(if why.kind() == ErrorKind::NotFound { "no such file".to_owned() } else { why.to_string() }))?;
     let table: toml::Table = text.parse().map_err(|why: toml::de::Error| fault(why.message().to_owned()))?;
     let key = |table_name: &str, key: &str| table.get(table_name).and_then(|t| t.get(key)).and_then(|v| v.as_str()).map(str::to_owned);
     // As the daemon does: relative paths stand beside the file.

@@ -115,7 +115,7 @@ fn print(picture: &Picture, body: &[u8], unknown: &[(String, Option<String>)], v
     }
     if !picture.faults.is_empty() {
         screen.note(&format!(
-            "the last reload was refused, {}; what runs is the definitions before it:",
+            "the last reload was refused ({}); the definitions before it are in force:",
             plural(picture.faults.len() as u32, "error")
         ))?;
         for fault in &picture.faults {
@@ -165,10 +165,12 @@ fn details(slot: &SlotView, screen: &Screen<'_>, page: &mut String) {
     };
     let mut now = Vec::new();
     if slot.pid.is_some() {
-        now.push(match slot.max_jobs {
-            Some(max) => format!("jobs {} of {max}", slot.jobs),
-            None => format!("jobs {}", slot.jobs),
-        });
+        match slot.max_jobs {
+            Some(max) => now.push(format!("jobs {} of {max}", slot.jobs)),
+            None if slot.jobs > 0 || slot.job.is_some() => now.push(format!("jobs {}", slot.jobs)),
+            // One that does not tell of jobs.
+            None => {}
+        }
         if slot.errors > 0 {
             now.push(format!("errors {}", slot.errors));
         }
@@ -189,7 +191,9 @@ fn details(slot: &SlotView, screen: &Screen<'_>, page: &mut String) {
         if let Some(at) = slot.heartbeat {
             now.push(format!("heartbeat {} ago", screen.since(at)));
         }
-        line(now.join(", "));
+        if !now.is_empty() {
+            line(now.join(", "));
+        }
         if let Some(status) = &slot.status {
             line(format!("says: {}", tame(status)));
         }
@@ -197,8 +201,8 @@ fn details(slot: &SlotView, screen: &Screen<'_>, page: &mut String) {
             line(format!("to be replaced: {}", tame(due)));
         }
     }
-    if slot.starts > 0 {
-        line(format!("in all {} started, {} jobs", slot.starts, slot.total_jobs));
+    if slot.starts > 1 || slot.total_jobs > 0 {
+        line(format!("in all {} starts, {} jobs", slot.starts, slot.total_jobs));
     }
     for end in slot.history.iter().take(HISTORY_SHOWN) {
         line(format!("{}  pid {} after {}: {}", screen.time(end.at), end.pid, end.lived, tame(&end.text)));

@@ -14,7 +14,7 @@ use crate::model::notice::{Notice, What};
 use crate::model::signal::Signal;
 use crate::model::state::State;
 use crate::model::time::{Span, Stamp};
-use crate::model::view::SlotView;
+use crate::model::view::{ProgramView, SlotView};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,8 @@ pub async fn steer(
     let clock = alarm(limit);
     tokio::pin!(clock);
     let mut look = true;
+    // What was told up to the picture that we compare with is old news.
+    let mut old = before.seq;
     loop {
         if look {
             let now = picture(client, names, false).await?;
@@ -105,8 +107,9 @@ pub async fn steer(
             }
         };
         match told {
-            Told::Resync => look = true,
-            Told::Notice(notice, _) if notice.seq <= before.seq => {}
+            // Perhaps a new daemon, which may count from one again.
+            Told::Resync => (look, old) = (true, 0),
+            Told::Notice(notice, _) if notice.seq <= old => {}
             Told::Notice(notice, _) => {
                 if let Err(why) = report.heard(&mut awaited, &notice, screen) {
                     return Ok(Err(why));
@@ -298,7 +301,7 @@ impl Report {
                 Ok(())
             }
             Verdict::Done => self.tell(&one.label, self.goal.done(), None, "", screen),
-            Verdict::Failed(word) => self.tell(&one.label, word, Some(7), reason, screen),
+            Verdict::Failed(word) => self.tell(&one.label, word, Some(7), &format!("{state}: {reason}"), screen),
         }
     }
 
@@ -324,7 +327,7 @@ impl Report {
     fn late(&mut self, awaited: &[Awaited], limit: Option<Span>, screen: &mut Screen<'_>) -> io::Result<()> {
         let limit = limit.unwrap_or_default();
         for one in awaited {
-            self.tell(&one.label, "timeout", Some(1), &format!("still {} after {limit}; it goes on without us", one.state), screen)?;
+            self.tell(&one.label, "timeout", Some(1), &format!("still {} after {limit}; the daemon goes on with it", one.state), screen)?;
         }
         Ok(())
     }
@@ -342,7 +345,14 @@ impl Report {
             None => screen.say(&format!("{name}: {word}"))?,
             Some(_) => screen.say(&format!("{name}: ERROR ({word})"))?,
         }
-        if reason.is_empty() { Ok(()) } else { screen.note(&format!("  {name}: {reason}")) }
+        if reason.is_empty() {
+            Ok(())
+        } else if reason.contains(name) {
+            // A reason such as `cannot start mailer:mailer_03: …` names it already.
+            screen.note(&format!("  {reason}"))
+        } else {
+            screen.note(&format!("  {name}: {reason}"))
+        }
     }
 
     fn close(&mut self, screen: &mut Screen<'_>) -> io::Result<i32> {
@@ -451,13 +461,10 @@ pub async fn scale(
     };
     let clock = alarm(limit);
     tokio::pin!(clock);
-    let names = [format!("{program}:*")];
     let mut left = Vec::new();
     let mut late = false;
     while let Some(watch) = watch.as_mut() {
-        // A group of that name may hold other programs too; only ours counts.
-        let now = picture(client, &names, false).await?;
-        let Some(view) = now.program(&program).cloned().or(picture(client, &[], false).await?.program(&program).cloned()) else { break };
+        let Some(view) = program_view(client, &program).await? else { break };
         let unsettled = view.slots.iter().filter(|slot| is_unsettled(slot)).count();
         let drawn = view.wanted == to && view.slots.len() >= to as usize;
         left = view
@@ -473,7 +480,7 @@ pub async fn scale(
         if let Err(why) = screen.show(&format!("{program}: {} of {to} run", view.running)) {
             return Ok(Err(why));
         }
-        // Wait for something that concerns the program.
+        // Wait for something that concerns the program; what came in the meantime is in the next picture.
         loop {
             let told = tokio::select! {
                 told = watch.next() => told?,
@@ -485,8 +492,18 @@ pub async fn scale(
                 Told::Notice(..) => {}
             }
         }
+        watch.skip_read();
     }
     Ok(close_scale(&program, from, to, &left, late, limit, screen))
+}
+
+/// The program as it is now. Its group mostly has its name, which saves reading the whole fleet.
+async fn program_view(client: &Client, program: &str) -> Result<Option<Arc<ProgramView>>, Trouble> {
+    let of_group = picture(client, &[format!("{program}:*")], false).await?.program(program).cloned();
+    match of_group {
+        Some(view) => Ok(Some(view)),
+        None => Ok(picture(client, &[], false).await?.program(program).cloned()),
+    }
 }
 
 fn close_scale(
@@ -503,7 +520,7 @@ fn close_scale(
         screen.note(&format!("  {label}: {state}: {reason}"))?;
     }
     if late {
-        screen.note(&format!("  {program}: not all are there after {}; it goes on without us", limit.unwrap_or_default()))?;
+        screen.note(&format!("  {program}: not all are there after {}; the daemon goes on with it", limit.unwrap_or_default()))?;
     }
     if screen.json {
         let down: Vec<_> = left

@@ -56,6 +56,11 @@ impl Watch {
         }
     }
 
+    /// Leaves out what has come in already, for a reader who is about to look at the view anyway.
+    pub fn skip_read(&mut self) {
+        self.told.clear();
+    }
+
     /// Comes back when the stream has ended.
     pub async fn end(mut self) {
         while matches!(self.pull().await, Ok(true)) {
