@@ -1,0 +1,55 @@
+//! The binary itself, at the end of a pipe.
+
+use crate::fake::{Fake, Script};
+use crate::fleet::{mailers, view};
+use ganger::model::state::State;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let fake = Fake::new(Script { view: view(vec![mailers(0, State::Stopped)]), log: Some(vec![b'x'; 4_000_000]), ..Script::default() });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gangerctl"))
+        .arg("-s")
+        .arg(fake.socket())
+        .args(["tail", "-4000000", "mailer:mailer_00"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141));
+}
+
+#[test]
+fn a_pipe_has_no_colours_and_the_exit_code_is_the_tools() {
+    let fake = Fake::new(Script { view: view(vec![mailers(1, State::Stopped)]), ..Script::default() });
+    let output = Command::new(env!("CARGO_BIN_EXE_gangerctl")).env("GANGER_SOCKET", fake.socket()).arg("status").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(!output.stdout.contains(&0x1b));
+    assert_eq!(output.stdout.iter().filter(|b| **b == b'\n').count(), 4);
+}
+
+#[test]
+fn the_status_of_a_thousand_workers_costs_little() {
+    let slots = (0..1000).map(|i| {
+        let mut slot = crate::fleet::zoo().programs[3].slots[0].as_ref().clone();
+        (slot.process, slot.number) = (format!("mailer_{i:04}"), i);
+        slot.history.extend(slot.history.clone());
+        slot
+    });
+    let fake = Fake::new(Script { view: view(vec![crate::fleet::program("mailer", slots.collect())]), ..Script::default() });
+    let before = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+    for _ in 0..20 {
+        let output = Command::new(env!("CARGO_BIN_EXE_gangerctl")).arg("-s").arg(fake.socket()).arg("status").output().unwrap();
+        assert_eq!(output.stdout.iter().filter(|b| **b == b'\n').count(), 1000);
+    }
+    let after = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+    let us = |r: nix::sys::resource::Usage| {
+        r.user_time().tv_sec() * 1_000_000 + r.user_time().tv_usec() + r.system_time().tv_sec() * 1_000_000 + r.system_time().tv_usec()
+    };
+    eprintln!("{} us each", (us(after) - us(before)) / 20);
+}
