@@ -155,12 +155,17 @@ fn shoot_one_each_second(rig: &Rig, watcher: &Watcher, over: &AtomicBool) -> BTr
         next += Duration::from_secs(1);
         let program = rig.program("leaky");
         let slots = program["slots"].as_array().expect("slots");
-        let running: Vec<i64> = slots.iter().filter(|slot| slot["state"] == "RUNNING").filter_map(|slot| slot["pid"].as_i64()).collect();
+        let mut running: Vec<(i64, i64)> = (slots.iter().filter(|slot| slot["state"] == "RUNNING"))
+            .filter_map(|slot| Some((slot["started"].as_i64().unwrap_or(0), slot["pid"].as_i64()?)))
+            .collect();
         if running.is_empty() {
             continue;
         }
+        // Mostly the youngest, so that others live long enough to leak up to their limit; by turns any.
+        running.sort_unstable();
         turn += 1;
-        let pid = i32::try_from(running[turn % running.len()]).expect("a pid");
+        let victim = if turn % 4 == 0 { turn / 4 % running.len() } else { running.len() - 1 };
+        let pid = i32::try_from(running[victim].1).expect("a pid");
         // Only if it is the one that we have seen: pids are used again.
         let life = watcher.seen().lives.iter().rev().find(|life| life.pid == pid && life.alive).cloned();
         if let Some(life) = life {

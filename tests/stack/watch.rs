@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// How long a worker may take to come up, before its growth is taken for a leak.
+const BOOT: Duration = Duration::from_secs(1);
 
 /// One life of one worker.
 #[derive(Clone, Debug)]
@@ -21,6 +24,8 @@ pub struct Life {
     pub alive: bool,
     /// Largest resident memory, in bytes.
     pub peak: u64,
+    /// Since when we know it.
+    since: Instant,
     recent: VecDeque<(Instant, u64)>,
 }
 
@@ -99,7 +104,8 @@ impl Drop for Watcher {
 }
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().expect("nobody panics while he holds it")
+    // A test that fails while it looks leaves the picture whole; its own message is the one to read.
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One round. `strangers`: pids that are not ours, and since when we think so.
@@ -117,6 +123,10 @@ fn look(mark: &str, window: Duration, seen: &Mutex<Seen>, strangers: &mut HashMa
             Some(stat) if stat.started == life.started && stat.lives() => {
                 known.insert(life.pid);
                 life.peak = life.peak.max(stat.resident);
+                // An interpreter that comes up grows by its own size; that is no leak.
+                if now - life.since < BOOT {
+                    continue;
+                }
                 life.recent.push_back((now, stat.resident));
                 while life.recent.front().is_some_and(|(at, _)| now - *at > window) {
                     life.recent.pop_front();
@@ -148,8 +158,7 @@ fn look(mark: &str, window: Duration, seen: &Mutex<Seen>, strangers: &mut HashMa
         };
         let Some(stat) = Stat::read(pid).filter(Stat::lives) else { continue };
         strangers.remove(&pid);
-        let size = stat.resident;
-        let life = Life { pid, started: stat.started, slot, run, alive: true, peak: size, recent: VecDeque::from([(now, size)]) };
+        let life = Life { pid, started: stat.started, slot, run, alive: true, peak: stat.resident, since: now, recent: VecDeque::new() };
         // We have just seen the new one alive. Is another of the slot alive *after* that? Then both were, at one moment.
         let twins: Vec<String> = (seen.lives.iter())
             .filter(|other| other.alive && other.slot == life.slot && other.pid != pid)
