@@ -208,11 +208,9 @@ impl Format {
             _ => "",
         };
         let prefix = if self.alternate { prefix } else { "" };
-        let least = match self.precision {
-            Some(precision) => precision,
-            None if self.zero && !self.left => self.width.saturating_sub(sign.len() + prefix.len()),
-            None => 0,
-        };
+        let zeros = if self.zero && !self.left { self.width.saturating_sub(sign.len() + prefix.len()) } else { 0 };
+        // Unlike C, Python pads with zeros even where there is a precision.
+        let least = zeros.max(self.precision.unwrap_or(0));
         digits.insert_str(0, &"0".repeat(least.saturating_sub(digits.len())));
         self.filled(format!("{sign}{prefix}{digits}"))
     }
@@ -255,7 +253,8 @@ mod tests {
             ("%(program_name)s_%(process_num)02d", "mail_03"),
             ("[%(program_name)6s|%(program_name)-6s|%(program_name).2s]", "[  mail|mail  |ma]"),
             ("%(numprocs)d %(numprocs)03d %(numprocs)+d %(numprocs)s %(numprocs)-3d| %(numprocs).2d", "7 007 +7 7 7  | 07"),
-            ("%(numprocs)x %(numprocs)#o", "7 0o7"),
+            ("%(numprocs)x %(numprocs)#o %(numprocs)#06x", "7 0o7 0x0007"),
+            ("%(numprocs)05.2d %(numprocs)+05d %(program_name)06s", "00007 +0007   mail"),
             ("%(process_num)d %(process_num)3d %(process_num)s", "3   3 3"),
             ("100%% of %(ENV_HOME)s", "100% of /root"),
             ("%(here)s/x", "/etc/x"),
