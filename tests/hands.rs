@@ -136,8 +136,9 @@ fn leftovers_are_found_in_the_group_and_beyond_and_can_be_killed() {
     tree.began(worker.pid);
     tree.began(bystander.pid);
     assert_eq!(reap_until(worker.pid)[&worker.pid], Exit::Code(0));
-    assert_eq!(tree.after_reap(&[(RunId(1), worker.pid)]), [(RunId(1), 3)]);
-    assert_eq!(tree.still_there(RunId(1)), 3);
+    assert!(tree.after_reap(&[(RunId(1), worker.pid)])[0].1 >= 3);
+    // `mv` may still be on its way out.
+    until("only the three are left", || (tree.still_there(RunId(1)) == 3).then_some(()));
     assert!(tree.all_with_fleet_mark().iter().filter(|(_, run)| *run == RunId(1)).count() >= 2);
     assert_eq!(tree.signal(RunId(1), Signal::KILL), 3);
     until("all are gone", || {

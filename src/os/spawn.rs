@@ -466,8 +466,8 @@ fn way_out(errno: i32, hint: &str) -> String {
 
 /// The kernel's words for an errno, in lower case: `no such file or directory`.
 fn lower(errno: i32) -> String {
-    let text = nix::errno::Errno::from_raw(errno).desc();
-    let mut letters = text.chars();
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    let mut letters = text.split(" (os error").next().unwrap_or(&text).chars();
     letters.next().map_or(String::new(), |first| first.to_ascii_lowercase().to_string() + letters.as_str())
 }
 
