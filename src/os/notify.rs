@@ -163,6 +163,12 @@ impl Sockets {
     }
 }
 
+/// How many datagrams the kernel keeps for a socket before senders must wait (`net.unix.max_dgram_qlen`). Below some hundreds it
+/// is worth a warning: a worker that sends in blocking mode stands still while we are busy.
+pub fn queue_length() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").ok()?.trim().parse().ok()
+}
+
 /// One datagram: its length, and its sender's pid and uid. `None`: nothing is there. `Some(None)`: one came that cannot be used
 /// (cut off, or without credentials).
 ///

@@ -451,7 +451,6 @@ fn fork_fault(fault: &io::Error) -> SpawnFault {
         libc::EMFILE => (SpawnStep::Wire, format!("too many open files in the daemon (limit {})", fds::nofile().0)),
         libc::ENFILE => (SpawnStep::Wire, "too many open files on this host (fs.file-max)".to_owned()),
         libc::EAGAIN => (SpawnStep::Fork, format!("fork: {why} (process limit of the user or the control group)")),
-        libc::ENOMEM => (SpawnStep::Fork, format!("fork: {why}")),
         _ => (SpawnStep::Fork, format!("fork: {why}")),
     };
     SpawnFault { step, text }
@@ -467,8 +466,8 @@ fn way_out(errno: i32, hint: &str) -> String {
 
 /// The kernel's words for an errno, in lower case: `no such file or directory`.
 fn lower(errno: i32) -> String {
-    let text = nix::errno::Errno::from_raw(errno).desc();
-    let mut letters = text.chars();
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    let mut letters = text.split(" (os error").next().unwrap_or(&text).chars();
     letters.next().map_or(String::new(), |first| first.to_ascii_lowercase().to_string() + letters.as_str())
 }
 
@@ -749,6 +748,18 @@ pub(crate) mod tests {
         let mut there = launch(&["pwd"], |spec| spec.user = Some(nobody()));
         there.directory = Some(dir.path().to_string_lossy().into_owned());
         assert_eq!(fault(&there).text, format!("cannot change to directory {}: permission denied (user \"nobody\")", dir.path().display()));
+    }
+
+    #[test]
+    fn a_kernel_that_gives_no_process_is_quoted_with_the_reason() {
+        let said = |errno| {
+            let fault = fork_fault(&io::Error::from_raw_os_error(errno));
+            (fault.step, fault.text)
+        };
+        let again = "fork: resource temporarily unavailable (process limit of the user or the control group)";
+        assert_eq!(said(libc::EAGAIN), (SpawnStep::Fork, again.to_owned()));
+        assert_eq!(said(libc::ENOMEM), (SpawnStep::Fork, "fork: cannot allocate memory".to_owned()));
+        assert_eq!(said(libc::EMFILE).0, SpawnStep::Wire);
     }
 
     #[test]
