@@ -34,7 +34,7 @@ fn a_pipe_has_no_colours_and_the_exit_code_is_the_tools() {
 }
 
 #[test]
-fn the_status_of_a_thousand_workers_costs_little() {
+fn the_status_of_a_thousand_workers_is_whole_and_cheap() {
     let slots = (0..1000).map(|i| {
         let mut slot = crate::fleet::zoo().programs[3].slots[0].as_ref().clone();
         (slot.process, slot.number) = (format!("mailer_{i:04}"), i);
@@ -48,8 +48,12 @@ fn the_status_of_a_thousand_workers_costs_little() {
         assert_eq!(output.stdout.iter().filter(|b| **b == b'\n').count(), 1000);
     }
     let after = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
-    let us = |r: nix::sys::resource::Usage| {
-        r.user_time().tv_sec() * 1_000_000 + r.user_time().tv_usec() + r.system_time().tv_sec() * 1_000_000 + r.system_time().tv_usec()
+    let spent = |r: &nix::sys::resource::Usage| {
+        let ms = |t: nix::sys::time::TimeVal| t.tv_sec() * 1000 + t.tv_usec() / 1000;
+        ms(r.user_time()) + ms(r.system_time())
     };
-    eprintln!("{} us each", (us(after) - us(before)) / 20);
+    let each = (spent(&after) - spent(&before)) / 20;
+    // Without optimisation it is some 20 ms (an optimised one is held to 5); more means that it no longer grows with the fleet alone.
+    // Other tests' children are counted in, so the bound is wide.
+    assert!(each < 150, "{each} ms");
 }
