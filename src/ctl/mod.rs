@@ -7,7 +7,8 @@
 //! | `watch` | the daemon's notices as they come |
 //! | `screen` | colours, columns, times |
 //! | `status` | `status`, `pid`, `version` |
-//! | `steer` | `start`, `stop`, `restart`, `recycle`, `scale`, `signal`, `shutdown` |
+//! | `steer` | `start`, `stop`, `restart`, `recycle`, `signal`, `shutdown` |
+//! | `scale` | `scale` |
 //! | `reload` | `plan`, `reload` |
 //! | `tail` | `tail`, `clear` |
 //! | `events` | `events` |
@@ -21,6 +22,7 @@ mod args;
 mod client;
 mod events;
 mod reload;
+mod scale;
 pub mod screen;
 mod solo;
 mod status;
@@ -144,7 +146,7 @@ async fn act(line: &Line, screen: &mut Screen<'_>, env: &dyn Fn(&str) -> Option<
             steer::steer(client, names, Goal::Restarted, whole, patience(wait), screen).await
         }
         Verb::Recycle { wait, names } => steer::steer(client, names, Goal::Recycled, whole, patience(wait), screen).await,
-        Verb::Scale { wait, name, to } => steer::scale(client, name, *to, patience(wait), screen).await,
+        Verb::Scale { wait, name, to } => scale::scale(client, name, *to, patience(wait), screen).await,
         Verb::Signal { signal, names } => steer::signal(client, signal, names, screen).await,
         Verb::Pid { names } => status::pid(client, names, screen).await,
         Verb::Tail { follow, lines, bytes, name, channel } => {

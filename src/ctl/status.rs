@@ -5,11 +5,14 @@
 
 use crate::ctl::client::{self, Client, Trouble};
 use crate::ctl::screen::{Screen, plural, tame, uptime};
-use crate::model::name::Target;
+use crate::model::name::{Target, label};
 use crate::model::state::State;
-use crate::model::time::Stamp;
-use crate::model::view::{Mood, ProgramView, SlotView};
+use crate::model::time::{Span, Stamp};
+use crate::model::units::Bytes;
+use crate::model::view::{EndView, Mood, ProgramView, RollingView, SlotView};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -17,14 +20,80 @@ use std::sync::Arc;
 #[derive(Debug, Deserialize)]
 pub struct Picture {
     pub seq: u64,
-    #[serde(default)]
-    pub mood: Mood,
-    #[serde(default)]
-    pub faults: Vec<String>,
     pub programs: Vec<Arc<ProgramView>>,
     /// Names that were asked for and mean nothing.
     #[serde(default)]
     pub unknown: Vec<Unknown>,
+}
+
+/// The view as `status` reads it. The model's own types would do, but `status` of a thousand workers shall cost next
+/// to nothing: text is borrowed from the answer, and what is not shown (`H`: the last ends) is skipped unread.
+#[derive(Debug, Deserialize)]
+struct Page<'a, H> {
+    #[serde(default)]
+    mood: Mood,
+    #[serde(default)]
+    faults: Vec<String>,
+    #[serde(borrow, bound(deserialize = "H: Deserialize<'de>"))]
+    programs: Vec<Section<'a, H>>,
+    #[serde(default)]
+    unknown: Vec<Unknown>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Section<'a, H> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    rolling: Option<RollingView>,
+    #[serde(borrow, bound(deserialize = "H: Deserialize<'de>"))]
+    slots: Vec<Row<'a, H>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Row<'a, H> {
+    #[serde(borrow)]
+    group: Cow<'a, str>,
+    #[serde(borrow)]
+    process: Cow<'a, str>,
+    state: State,
+    #[serde(borrow)]
+    reason: Cow<'a, str>,
+    since: Stamp,
+    pid: Option<i32>,
+    started: Stamp,
+    stopped: Stamp,
+    next_try: Option<Stamp>,
+    jobs: u64,
+    errors: u64,
+    max_jobs: Option<u64>,
+    #[serde(borrow)]
+    job: Option<Cow<'a, str>>,
+    job_since: Option<Stamp>,
+    #[serde(borrow)]
+    status: Option<Cow<'a, str>>,
+    heartbeat: Option<Stamp>,
+    memory: Option<Bytes>,
+    max_memory: Option<Bytes>,
+    cpu: Option<Span>,
+    #[serde(borrow)]
+    due: Option<Cow<'a, str>>,
+    starts: u64,
+    total_jobs: u64,
+    #[serde(borrow)]
+    log_trouble: Option<Cow<'a, str>>,
+    history: H,
+}
+
+impl<H> Page<'_, H> {
+    fn rows(&self) -> impl Iterator<Item = &Row<'_, H>> {
+        self.programs.iter().flat_map(|program| &program.slots)
+    }
+}
+
+impl<H> Row<'_, H> {
+    fn label(&self) -> Cow<'_, str> {
+        if self.group == self.process { Cow::Borrowed(&self.process) } else { Cow::Owned(label(&self.group, &self.process)) }
+    }
 }
 
 /// An unknown name, alone or with what it might have meant.
@@ -66,14 +135,39 @@ fn path(names: &[String], fresh: bool) -> String {
 /// `status [names]`: 0 if everything shown runs, 3 if not, 4 if a name is unknown.
 pub async fn status(client: &Client, names: &[String], verbose: bool, screen: &mut Screen<'_>) -> Result<io::Result<i32>, Trouble> {
     let body = client.fetch(&path(names, verbose)).await?;
-    let picture: Picture =
-        serde_json::from_slice(&body).map_err(|why| Trouble::Odd { path: "/api/v1/status".into(), status: 200, text: why.to_string() })?;
-    let unknown = if picture.unknown.is_empty() { Vec::new() } else { nearest(client, &picture.unknown).await };
-    Ok(print(&picture, &body, &unknown, verbose, screen))
+    if verbose { shown::<Vec<EndView>>(client, &body, screen).await } else { shown::<IgnoredAny>(client, &body, screen).await }
 }
 
-fn print(picture: &Picture, body: &[u8], unknown: &[(String, Option<String>)], verbose: bool, screen: &mut Screen<'_>) -> io::Result<i32> {
-    let mut code = if picture.slots().all(|slot| is_well(slot.state)) { 0 } else { 3 };
+async fn shown<'a, H: Deserialize<'a> + Ends>(
+    client: &Client,
+    body: &'a [u8],
+    screen: &mut Screen<'_>,
+) -> Result<io::Result<i32>, Trouble> {
+    let page: Page<'a, H> =
+        serde_json::from_slice(body).map_err(|why| Trouble::Odd { path: "/api/v1/status".into(), status: 200, text: why.to_string() })?;
+    let unknown = if page.unknown.is_empty() { Vec::new() } else { nearest(client, &page.unknown).await };
+    Ok(print(&page, body, &unknown, screen))
+}
+
+/// The last ends of a slot, newest first, where they were read at all: only `-v` does.
+trait Ends {
+    fn ends(&self) -> Option<&[EndView]>;
+}
+
+impl Ends for IgnoredAny {
+    fn ends(&self) -> Option<&[EndView]> {
+        None
+    }
+}
+
+impl Ends for Vec<EndView> {
+    fn ends(&self) -> Option<&[EndView]> {
+        Some(self)
+    }
+}
+
+fn print<H: Ends>(page: &Page<'_, H>, body: &[u8], unknown: &[(String, Option<String>)], screen: &mut Screen<'_>) -> io::Result<i32> {
+    let mut code = if page.rows().all(|slot| is_well(slot.state)) { 0 } else { 3 };
     if !unknown.is_empty() {
         code = 4;
     }
@@ -85,26 +179,26 @@ fn print(picture: &Picture, body: &[u8], unknown: &[(String, Option<String>)], v
     for (name, near) in unknown {
         tell_unknown(name, near.as_deref(), screen)?;
     }
-    let width = 3 + picture.slots().map(|slot| slot.label().chars().count()).max().unwrap_or(0).max(30);
-    let mut page = String::new();
-    for slot in picture.slots() {
+    let width = 3 + page.rows().map(|slot| slot.label().chars().count()).max().unwrap_or(0).max(30);
+    let mut text = String::new();
+    for slot in page.rows() {
         let label = slot.label();
         let row = format!("{label:<width$}{}{}", screen.state(slot.state, 10), about(slot, screen));
-        page.push_str(row.trim_end());
-        page.push('\n');
-        if verbose {
-            details(slot, screen, &mut page);
+        text.push_str(row.trim_end());
+        text.push('\n');
+        if let Some(ends) = slot.history.ends() {
+            details(slot, ends, screen, &mut text);
         }
     }
-    screen.out.write_all(page.as_bytes())?;
+    screen.out.write_all(text.as_bytes())?;
     screen.out.flush()?;
-    if picture.slots().next().is_none() && unknown.is_empty() {
+    if page.rows().next().is_none() && unknown.is_empty() {
         screen.note("no workers: the definitions name no program")?;
     }
-    if picture.mood == Mood::ShuttingDown {
+    if page.mood == Mood::ShuttingDown {
         screen.note("gangerd is shutting down")?;
     }
-    for program in &picture.programs {
+    for program in &page.programs {
         if let Some(rolling) = &program.rolling {
             let at = format!("rolling restart of {}: {} of {}", program.name, rolling.done, rolling.total);
             match &rolling.halted {
@@ -113,12 +207,12 @@ fn print(picture: &Picture, body: &[u8], unknown: &[(String, Option<String>)], v
             }
         }
     }
-    if !picture.faults.is_empty() {
+    if !page.faults.is_empty() {
         screen.note(&format!(
             "the last reload was refused ({}); the definitions before it are in force:",
-            plural(picture.faults.len() as u32, "error")
+            plural(page.faults.len() as u32, "error")
         ))?;
-        for fault in &picture.faults {
+        for fault in &page.faults {
             screen.note(&format!("  {fault}"))?;
         }
     }
@@ -134,7 +228,7 @@ fn is_well(state: State) -> bool {
 }
 
 /// The third column: why a slot is where it is.
-pub fn about(slot: &SlotView, screen: &Screen<'_>) -> String {
+fn about<H>(slot: &Row<'_, H>, screen: &Screen<'_>) -> String {
     let mut text = match (slot.state, slot.pid) {
         (State::Running, Some(pid)) => format!("pid {pid}, uptime {}", uptime(screen.since(slot.started))),
         (State::Stopped, _) if slot.reason.is_empty() && slot.starts == 0 => "Not started".to_owned(),
@@ -157,7 +251,7 @@ pub fn about(slot: &SlotView, screen: &Screen<'_>) -> String {
 }
 
 /// What `-v` adds under a row.
-fn details(slot: &SlotView, screen: &Screen<'_>, page: &mut String) {
+fn details<H>(slot: &Row<'_, H>, ends: &[EndView], screen: &Screen<'_>, page: &mut String) {
     let mut line = |text: String| {
         page.push_str("    ");
         page.push_str(&screen.dim(&text));
@@ -204,7 +298,7 @@ fn details(slot: &SlotView, screen: &Screen<'_>, page: &mut String) {
     if slot.starts > 1 || slot.total_jobs > 0 {
         line(format!("in all {} starts, {} jobs", slot.starts, slot.total_jobs));
     }
-    for end in slot.history.iter().take(HISTORY_SHOWN) {
+    for end in ends.iter().take(HISTORY_SHOWN) {
         line(format!("{}  pid {} after {}: {}", screen.time(end.at), end.pid, end.lived, tame(&end.text)));
     }
 }

@@ -1,4 +1,4 @@
-//! `start`, `stop`, `restart`, `recycle`, `scale`, `signal`, `shutdown`: what shall be.
+//! `start`, `stop`, `restart`, `recycle`, `signal`, `shutdown`: what shall be.
 //!
 //! The daemon answers a command at once with what it set going. Who waits for the end is this file: it opens the
 //! stream of notices *before* it asks, so that nothing is missed, and judges each slot by the states it goes
@@ -8,13 +8,13 @@ use crate::ctl::client::{Client, Trouble};
 use crate::ctl::screen::Screen;
 use crate::ctl::status::{self, Picture, picture};
 use crate::ctl::watch::{Told, Watch};
-use crate::model::command::{Batch, Command, Outcome, Refusal, Reply, ScaleTo};
+use crate::model::command::{Batch, Command, Outcome, Refusal, Reply};
 use crate::model::name::{RunId, Target};
 use crate::model::notice::{Notice, What};
 use crate::model::signal::Signal;
 use crate::model::state::State;
 use crate::model::time::{Span, Stamp};
-use crate::model::view::{ProgramView, SlotView};
+use crate::model::view::SlotView;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -407,7 +407,7 @@ fn outcomes(reply: Reply) -> Result<Vec<Outcome>, Trouble> {
     }
 }
 
-fn odd(reply: &Reply) -> Trouble {
+pub fn odd(reply: &Reply) -> Trouble {
     Trouble::Odd { path: "a command".to_owned(), status: 200, text: format!("{reply:?}") }
 }
 
@@ -424,153 +424,11 @@ fn progress(awaited: &[Awaited], total: usize) -> String {
 }
 
 /// Comes back when the time is up; never without a limit.
-async fn alarm(limit: Option<Span>) {
+pub async fn alarm(limit: Option<Span>) {
     match limit {
         Some(limit) => tokio::time::sleep(Duration::from_millis(limit.0)).await,
         None => std::future::pending().await,
     }
-}
-
-/// `scale NAME N`.
-pub async fn scale(
-    client: &Client,
-    name: &str,
-    to: ScaleTo,
-    patience: Patience,
-    screen: &mut Screen<'_>,
-) -> Result<io::Result<i32>, Trouble> {
-    let mut watch = match patience {
-        Patience::None => None,
-        Patience::Until(_) => Some(Watch::open(client, None).await?),
-    };
-    let reply = match client.ask(&Command::Scale { program: name.to_owned(), to }).await {
-        Ok(reply) => reply,
-        Err(Trouble::Refused(refusal)) => return Ok(refused(name, &refusal, screen)),
-        Err(trouble) => return Err(trouble),
-    };
-    let Reply::Scaled { program, from, to } = reply else { return Err(odd(&reply)) };
-    if !screen.json {
-        let line = if from == to { format!("{program}: already {to}") } else { format!("{program}: scaled from {from} to {to}") };
-        if let Err(why) = screen.say(&line) {
-            return Ok(Err(why));
-        }
-    }
-    let limit = match patience {
-        Patience::None => None,
-        Patience::Until(limit) => limit,
-    };
-    let clock = alarm(limit);
-    tokio::pin!(clock);
-    let mut left = Vec::new();
-    let mut late = false;
-    while let Some(watch) = watch.as_mut() {
-        let Some(view) = program_view(client, &program).await? else { break };
-        let unsettled = view.slots.iter().filter(|slot| is_unsettled(slot)).count();
-        let drawn = view.wanted == to && view.slots.len() >= to as usize;
-        left = view
-            .slots
-            .iter()
-            .filter(|slot| slot.wanted && is_down(slot.state))
-            .map(|slot| (slot.label(), slot.state, slot.reason.clone()))
-            .collect();
-        if drawn && unsettled == 0 || late {
-            late = late && !(drawn && unsettled == 0);
-            break;
-        }
-        if let Err(why) = screen.show(&format!("{program}: {} of {to} run", view.running)) {
-            return Ok(Err(why));
-        }
-        // Wait for something that concerns the program; what came in the meantime is in the next picture.
-        loop {
-            let told = tokio::select! {
-                told = watch.next() => told?,
-                () = &mut clock => { late = true; break }
-            };
-            match told {
-                Told::Resync => break,
-                Told::Notice(notice, _) if concerns(&notice, &program) => break,
-                Told::Notice(..) => {}
-            }
-        }
-        watch.skip_read();
-    }
-    Ok(close_scale(&program, from, to, &left, late, limit, screen))
-}
-
-/// The program as it is now. Its group mostly has its name, which saves reading the whole fleet.
-async fn program_view(client: &Client, program: &str) -> Result<Option<Arc<ProgramView>>, Trouble> {
-    let of_group = picture(client, &[format!("{program}:*")], false).await?.program(program).cloned();
-    match of_group {
-        Some(view) => Ok(Some(view)),
-        None => Ok(picture(client, &[], false).await?.program(program).cloned()),
-    }
-}
-
-fn close_scale(
-    program: &str,
-    from: u32,
-    to: u32,
-    left: &[(String, State, String)],
-    late: bool,
-    limit: Option<Span>,
-    screen: &mut Screen<'_>,
-) -> io::Result<i32> {
-    screen.wipe()?;
-    for (label, state, reason) in left {
-        screen.note(&format!("  {label}: {state}: {reason}"))?;
-    }
-    if late {
-        screen.note(&format!("  {program}: not all are there after {}; the daemon goes on with it", limit.unwrap_or_default()))?;
-    }
-    if screen.json {
-        let down: Vec<_> = left
-            .iter()
-            .map(|(label, state, reason)| serde_json::json!({ "name": label, "state": state.word(), "reason": reason }))
-            .collect();
-        screen.json(&serde_json::json!({ "program": program, "from": from, "to": to, "not_running": down, "timeout": late }))?;
-    }
-    Ok(if late {
-        1
-    } else if left.is_empty() {
-        0
-    } else {
-        7
-    })
-}
-
-fn concerns(notice: &Notice, program: &str) -> bool {
-    notice.about == program || notice.slot.as_ref().is_some_and(|slot| slot.program.as_str() == program)
-}
-
-/// On its way in or out.
-fn is_unsettled(slot: &SlotView) -> bool {
-    match slot.state {
-        State::Launching | State::Starting | State::Stopping | State::Clearing => true,
-        State::Running => !slot.wanted,
-        State::Stopped => slot.wanted,
-        State::Waiting | State::Backoff | State::Exited | State::Fatal => false,
-    }
-}
-
-/// Not running, and not because somebody wants it so.
-fn is_down(state: State) -> bool {
-    match state {
-        State::Waiting | State::Backoff | State::Fatal => true,
-        State::Stopped | State::Launching | State::Starting | State::Running | State::Stopping | State::Clearing | State::Exited => false,
-    }
-}
-
-/// A whole request that was refused: one line about `name`.
-fn refused(name: &str, refusal: &Refusal, screen: &mut Screen<'_>) -> io::Result<i32> {
-    if screen.json {
-        screen.json(&serde_json::json!({ "name": name, "error": refusal.to_string(), "refused": refusal }))?;
-        return Ok(1);
-    }
-    match refusal {
-        Refusal::NoSuch { name, nearest } => status::tell_unknown(name, nearest.as_deref(), screen)?,
-        other => screen.say(&format!("{name}: ERROR ({other})"))?,
-    }
-    Ok(1)
 }
 
 /// `signal SIG names`.

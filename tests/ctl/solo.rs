@@ -113,15 +113,15 @@ fn the_command_takes_our_place_with_the_lock_and_its_own_exit_code() {
 
 #[test]
 fn a_grandchild_in_the_background_keeps_the_lock() {
-    let port = free_port();
-    let arg = format!("-port={port}");
-    let mut child =
-        ours(&[&arg, "sh", "-c", "(echo up; read x) <&0 & exit 0"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    assert!(child.wait().unwrap().success() || child.stdin.is_none());
+    let arg = format!("-port={}", free_port());
+    let mut child = ours(&[&arg, "sh", "-c", "sleep 600 & echo $!; exit 0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    // `wait` closes our end of its input, so hold another.
-    let _ = BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line);
-    assert_eq!(line, "up\n");
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let grandchild = nix::unistd::Pid::from_raw(line.trim().parse().unwrap());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(ours(&[&arg, "true"]).output().unwrap().status.code(), Some(98));
+    nix::sys::signal::kill(grandchild, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(ours(&[&arg, "-wait=60", "true"]).output().unwrap().status.code(), Some(0));
 }
 
 #[test]
