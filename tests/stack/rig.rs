@@ -32,7 +32,8 @@ impl Rig {
         &self.mark
     }
 
-    /// Writes the definitions (after `[daemon]` and `[server]`, which are ours) and starts gangerd; it answers on return.
+    /// Writes the definitions (after `[daemon]` and `[server]`, which are ours) and starts gangerd; on return it answers and knows
+    /// its programs.
     pub fn start(&mut self, definitions: &str) {
         let dir = self.dir.path().display();
         // As root a program must say whom it runs as.
@@ -57,7 +58,8 @@ impl Rig {
             if let Some(status) = rig.gangerd.as_mut().expect("started above").try_wait().expect("our child") {
                 panic!("gangerd ended ({status}):\n{}", rig.words());
             }
-            rig.try_get("/api/v1/version").is_ok()
+            // It may answer a moment before it has read the definitions.
+            rig.try_get("/api/v1/status").is_ok_and(|view| view["programs"].as_array().is_some_and(|programs| !programs.is_empty()))
         });
     }
 
