@@ -1,0 +1,268 @@
+//! The hands of the daemon: everything that `perform` needs to carry out an effect, kept in one place.
+//!
+//! It knows which pid is which life, holds the pidfds, and wires a worker to its log, its notify socket and
+//! its lock. It decides nothing: a failure becomes an event, and the engine judges it.
+
+use crate::engine::event::{Event, Sample};
+use crate::leases;
+use crate::logs::{Logs, Sources};
+use crate::model::launch::{Launch, Lock, SpawnFault, SpawnStep};
+use crate::model::name::{RunId, SlotId};
+use crate::model::signal::Signal;
+use crate::model::spec::{JobsSpec, OutputSpec};
+use crate::os::meter::Meter;
+use crate::os::notify::Sockets;
+use crate::os::reap::Reaped;
+use crate::os::spawn::{Spawner, Stdio};
+use crate::os::tree::Tree;
+use crate::os::{fds, fifo, kill, tree};
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+pub struct Hands {
+    pub logs: Logs,
+    pub sockets: Sockets,
+    spawner: Spawner,
+    tree: Tree,
+    meter: Meter,
+    /// `fifo/` and `notify/` in the runtime directory.
+    fifos: PathBuf,
+    notify: PathBuf,
+    /// Goes before the run number in `GANGER_RUN`, so that no other fleet's worker is taken for ours.
+    fleet: String,
+    ways: HashMap<SlotId, Way>,
+    workers: HashMap<i32, Worker>,
+    null: File,
+}
+
+/// How a slot is wired; it stays while workers come and go.
+struct Way {
+    label: String,
+    output: OutputSpec,
+    jobs: JobsSpec,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    /// `None` until the first start; then whether stderr has a FIFO of its own.
+    wired: Option<bool>,
+}
+
+struct Worker {
+    run: RunId,
+    pidfd: OwnedFd,
+}
+
+/// What the hands are made of.
+pub struct Tools {
+    pub logs: Logs,
+    pub spawner: Spawner,
+    pub sockets: Sockets,
+    pub tree: Tree,
+    /// Private; the workers' output goes through here.
+    pub fifos: PathBuf,
+    /// Can be walked through by others: their notify sockets are here.
+    pub notify: PathBuf,
+    pub fleet: String,
+}
+
+impl Hands {
+    pub fn new(tools: Tools) -> io::Result<Hands> {
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        Ok(Hands {
+            logs: tools.logs,
+            sockets: tools.sockets,
+            spawner: tools.spawner,
+            tree: tools.tree,
+            meter: Meter::new(),
+            fifos: tools.fifos,
+            notify: tools.notify,
+            fleet: tools.fleet,
+            ways: HashMap::new(),
+            workers: HashMap::new(),
+            null,
+        })
+    }
+
+    pub fn open(&mut self, slot: SlotId, label: String, output: OutputSpec, jobs: JobsSpec, uid: Option<u32>, gid: Option<u32>) {
+        self.logs.open(slot.clone(), label.clone(), output.clone(), jobs.clone(), None);
+        let way = self.ways.entry(slot).or_insert_with(|| Way {
+            label: String::new(),
+            output: OutputSpec::default(),
+            jobs: jobs.clone(),
+            uid,
+            gid,
+            wired: None,
+        });
+        // Another user cannot open the FIFO of the last one: it is made anew at the next start.
+        if (way.uid, way.gid) != (uid, gid) {
+            way.wired = None;
+        }
+        (way.label, way.output, way.jobs, way.uid, way.gid) = (label, output, jobs, uid, gid);
+    }
+
+    pub fn close(&mut self, slot: &SlotId) {
+        self.logs.close(slot.clone());
+        self.sockets.unbind(slot);
+        self.ways.remove(slot);
+        for path in [self.fifo_path(slot, "stdout"), self.fifo_path(slot, "stderr"), self.notify_path(slot)] {
+            // It may never have been made.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Starts a worker; whatever comes of it is the event.
+    pub fn spawn(&mut self, slot: SlotId, run: RunId, launch: &Launch) -> Event {
+        let lease = match &launch.lock {
+            None => None,
+            Some(lock) => match self.lease(lock, launch) {
+                Ok(lease) => Some(lease),
+                Err(leases::NoLease::Busy { holder }) => return Event::LockBusy { run, slot, holder },
+                Err(leases::NoLease::Fault(text)) => {
+                    return Event::SpawnFailed { run, slot, fault: SpawnFault { step: SpawnStep::Lock, text } };
+                }
+            },
+        };
+        match self.start(&slot, run, launch, lease) {
+            Ok(pid) => Event::Spawned { run, slot, pid },
+            Err(fault) => Event::SpawnFailed { run, slot, fault },
+        }
+    }
+
+    fn lease(&self, lock: &Lock, launch: &Launch) -> Result<leases::Lease, leases::NoLease> {
+        let uid = launch.common.user.as_ref().map_or_else(|| nix::unistd::geteuid().as_raw(), |user| user.uid);
+        // Named locks are the host's, so that cron's `solo -name=` and a daemon of any user meet there.
+        leases::take(lock, uid, &leases::default_lock_dir(nix::unistd::geteuid().as_raw()))
+    }
+
+    fn start(&mut self, slot: &SlotId, run: RunId, launch: &Launch, lease: Option<leases::Lease>) -> Result<i32, SpawnFault> {
+        let wire = |what: &str, e: io::Error| SpawnFault { step: SpawnStep::Wire, text: format!("cannot make its {what}: {e}") };
+        self.wire(slot, launch).map_err(|e| wire("output pipe", e))?;
+        let stdout = fifo::open_writer(&self.fifo_path(slot, "stdout")).map_err(|e| wire("output pipe", e))?;
+        // Numbers are given from below, so this one tells how many are in use. Some are kept for those who ask what is wrong.
+        let (limit, _) = fds::nofile();
+        if stdout.as_raw_fd() as u64 + KEPT_FOR_DOORS >= limit {
+            let text = format!("too many open files in the daemon (limit {limit}); raise LimitNOFILE= or ulimit -n");
+            return Err(SpawnFault { step: SpawnStep::Wire, text });
+        }
+        let stderr = match launch.common.redirect_stderr {
+            true => None,
+            false => Some(fifo::open_writer(&self.fifo_path(slot, "stderr")).map_err(|e| wire("error output pipe", e))?),
+        };
+        let mut extra = vec![
+            ("GANGER_PROGRAM".to_owned(), slot.program.to_string()),
+            ("GANGER_WORKER".to_owned(), format!("{}:{}", launch.group, launch.process)),
+            ("GANGER_SLOT".to_owned(), slot.number.to_string()),
+            (tree::VARIABLE.to_owned(), tree::mark(&self.fleet, run)),
+            ("NOTIFY_SOCKET".to_owned(), self.notify_path(slot).to_string_lossy().into_owned()),
+            ("SUPERVISOR_ENABLED".to_owned(), "1".to_owned()),
+            ("SUPERVISOR_PROCESS_NAME".to_owned(), launch.process.clone()),
+            ("SUPERVISOR_GROUP_NAME".to_owned(), launch.group.to_string()),
+        ];
+        if let Some(watchdog) = launch.common.watchdog {
+            extra.push(("WATCHDOG_USEC".to_owned(), watchdog.0.saturating_mul(1000).to_string()));
+        }
+        // Before the worker can write: the counts of the last life end here.
+        self.logs.begin(slot.clone(), run);
+        let stdio = Stdio { stdin: self.null.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_ref().unwrap_or(&stdout).as_fd() };
+        let spawned = self.spawner.spawn(launch, &extra, stdio, lease.as_ref().map(|lease| lease.fd.as_fd()))?;
+        self.tree.began(spawned.pid);
+        self.workers.insert(spawned.pid, Worker { run, pidfd: spawned.pidfd });
+        Ok(spawned.pid)
+    }
+
+    /// Makes the slot's FIFOs and notify socket if they are not there as this launch needs them.
+    fn wire(&mut self, slot: &SlotId, launch: &Launch) -> io::Result<()> {
+        let own_stderr = !launch.common.redirect_stderr;
+        let (out, err, told) = (self.fifo_path(slot, "stdout"), self.fifo_path(slot, "stderr"), self.notify_path(slot));
+        let Some(way) = self.ways.get_mut(slot) else {
+            return Err(io::Error::other("the slot was never opened"));
+        };
+        if way.wired == Some(own_stderr) {
+            return Ok(());
+        }
+        let read_end = |path: &PathBuf| {
+            fifo::make(path, way.uid, way.gid)?;
+            fifo::open_reader(path)
+        };
+        let sources = Sources { stdout: read_end(&out)?, stderr: if own_stderr { Some(read_end(&err)?) } else { None } };
+        self.sockets.bind(slot, &told, way.uid, way.gid)?;
+        self.logs.open(slot.clone(), way.label.clone(), way.output.clone(), way.jobs.clone(), Some(sources));
+        way.wired = Some(own_stderr);
+        Ok(())
+    }
+
+    pub fn signal(&mut self, pid: i32, signal: Signal, group: bool) {
+        let Some(worker) = self.workers.get(&pid) else { return };
+        // A worker that is gone already costs nothing: its exit is on its way to the engine.
+        let sent = match group {
+            true => kill::signal_group(pid, signal),
+            false => kill::signal_process(pid, Some(worker.pidfd.as_fd()), signal),
+        };
+        if let Err(e) = sent {
+            tracing::warn!("cannot send {signal} to pid {pid}: {e}");
+        }
+    }
+
+    /// Children that were reaped, as events; bystanders (orphans we inherited) are among them.
+    pub fn ended(&mut self, reaped: Vec<Reaped>) -> Vec<Event> {
+        let mut lives = Vec::new();
+        for Reaped { pid, .. } in &reaped {
+            if let Some(worker) = self.workers.remove(pid) {
+                self.meter.forget(worker.run);
+                lives.push((worker.run, *pid));
+            }
+        }
+        let left: HashMap<RunId, u32> = self.tree.after_reap(&lives).into_iter().collect();
+        let run_of: HashMap<i32, RunId> = lives.iter().map(|(run, pid)| (*pid, *run)).collect();
+        let mut events: Vec<Event> = reaped
+            .into_iter()
+            .map(|Reaped { pid, exit }| {
+                let leftovers = run_of.get(&pid).and_then(|run| left.get(run)).copied().unwrap_or(0);
+                Event::Ended { pid, exit, leftovers }
+            })
+            .collect();
+        // An orphan that we have just reaped may have been the last of a life that is being cleared.
+        events.extend(self.cleared());
+        events
+    }
+
+    fn cleared(&mut self) -> Vec<Event> {
+        let lives: Vec<RunId> = self.tree.lives().collect();
+        lives.into_iter().filter(|run| self.tree.still_there(*run) == 0).map(|run| Event::Cleared { run }).collect()
+    }
+
+    pub fn signal_leftovers(&mut self, run: RunId, signal: Signal) -> Vec<Event> {
+        self.tree.signal(run, signal);
+        if self.tree.still_there(run) == 0 { vec![Event::Cleared { run }] } else { Vec::new() }
+    }
+
+    pub fn forget_leftovers(&mut self, run: RunId) {
+        self.tree.forget(run);
+    }
+
+    pub fn measure(&mut self, workers: &[(RunId, i32)]) -> Event {
+        let samples = self.meter.measure(workers).into_iter().map(|(run, memory, cpu)| Sample { run, memory, cpu }).collect();
+        Event::Measured { samples }
+    }
+
+    /// What workers told since the last call, at most `limit` datagrams; true if more may be waiting.
+    pub fn told(&mut self, limit: usize, inbox: &mut VecDeque<Event>) -> bool {
+        let mut datagrams = Vec::new();
+        let more = self.sockets.drain(limit, &mut datagrams);
+        inbox.extend(datagrams.into_iter().map(|d| Event::Notified { slot: d.slot, pid: d.pid, told: d.told }));
+        more
+    }
+
+    fn fifo_path(&self, slot: &SlotId, stream: &str) -> PathBuf {
+        self.fifos.join(format!("{}.{}.{stream}", slot.program, slot.number))
+    }
+
+    fn notify_path(&self, slot: &SlotId) -> PathBuf {
+        self.notify.join(format!("{}.{}", slot.program, slot.number))
+    }
+}
+
+/// Descriptors that no worker may take: connections, log files that are opened again, the definitions.
+const KEPT_FOR_DOORS: u64 = 24;

@@ -1,0 +1,193 @@
+//! Our own log: each `Notice` as one line, written by a thread of its own.
+//!
+//! The main thread must never wait for a disk, or for a pipe that nobody reads, so it only hands over bytes.
+//! The queue is bounded: when the reader of our log is that slow, whole batches are dropped and counted, and
+//! the count is the first thing he reads afterwards. Not the workers' output: that is `logs`.
+
+use crate::model::notice::{Notice, What};
+use crate::model::state::State;
+use std::cell::RefCell;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+/// The writing end; `flush` after each turn of the main loop.
+pub struct Journal {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    batches: SyncSender<Batch>,
+    /// Batches that found the queue full.
+    dropped: AtomicU64,
+    reopen: AtomicBool,
+}
+
+enum Batch {
+    Lines(Vec<u8>),
+    End,
+}
+
+thread_local! {
+    /// Lines of this thread that have not been handed over yet.
+    static PENDING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Only the main thread collects; others hand over each line at once.
+    static COLLECTS: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Batches that may wait for the writer.
+const QUEUE: usize = 256;
+
+impl Journal {
+    /// Starts the writer and makes it the process's `tracing` subscriber. `file: None` is stderr.
+    pub fn start(file: Option<PathBuf>, level: &str, times: bool) -> io::Result<Journal> {
+        let sink = match &file {
+            Some(path) => Some(open(path).map_err(|e| io::Error::new(e.kind(), format!("cannot open the log {}: {e}", path.display())))?),
+            None => None,
+        };
+        let (batches, inbox) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared { batches, dropped: AtomicU64::new(0), reopen: AtomicBool::new(false) });
+        let writer = shared.clone();
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || write_out(inbox, sink, file, &writer))?;
+        let level: tracing::Level = level.parse().unwrap_or(tracing::Level::INFO);
+        let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false).with_writer(Pen(shared.clone()));
+        // A second subscriber can only be asked for by a second daemon in one process; the first one keeps its place.
+        let _ = if times { builder.with_timer(Utc).try_init() } else { builder.without_time().try_init() };
+        COLLECTS.with(|collects| *collects.borrow_mut() = true);
+        Ok(Journal { shared, thread: Some(thread) })
+    }
+
+    /// Hands over what this thread has written since the last call.
+    pub fn flush(&self) {
+        hand_over(&self.shared);
+    }
+
+    /// Closes and opens the log file again before the next line (SIGUSR2).
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes everything and ends the thread.
+    pub fn stop(mut self) {
+        self.flush();
+        // Blocks until there is room: this is the end, and the last lines matter most.
+        let _ = self.shared.batches.send(Batch::End);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes one notice into our log, at the level that it deserves.
+pub fn record(notice: &Notice) {
+    match level_of(&notice.what) {
+        Level::Error => tracing::error!("{notice}"),
+        Level::Warn => tracing::warn!("{notice}"),
+        Level::Info => tracing::info!("{notice}"),
+        Level::Debug => tracing::debug!("{notice}"),
+    }
+}
+
+enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+fn level_of(what: &What) -> Level {
+    match what {
+        What::State { to: State::Fatal, .. } | What::LoadFailed { .. } | What::Trouble { .. } => Level::Error,
+        What::State { to: State::Backoff, .. } | What::SpawnFailed { .. } | What::LogTrouble { .. } | What::Leftovers { .. } => Level::Warn,
+        What::State { to: State::Launching | State::Starting, .. } => Level::Debug,
+        What::State { .. } | What::Spawned { .. } | What::Ended { .. } | What::Due { .. } | What::Scaled { .. } => Level::Info,
+        What::Signalled { .. } | What::Rolling { .. } | What::Asked { .. } | What::Loaded { .. } | What::LogHealed { .. } => Level::Info,
+        What::Daemon { .. } => Level::Info,
+    }
+}
+
+fn open(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn hand_over(shared: &Shared) {
+    let lines = PENDING.with(|pending| std::mem::take(&mut *pending.borrow_mut()));
+    if !lines.is_empty() && shared.batches.try_send(Batch::Lines(lines)).is_err() {
+        shared.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn write_out(inbox: Receiver<Batch>, mut sink: Option<File>, path: Option<PathBuf>, shared: &Shared) {
+    while let Ok(Batch::Lines(lines)) = inbox.recv() {
+        if shared.reopen.swap(false, Ordering::Relaxed)
+            && let Some(path) = &path
+            // The old file is kept when the new one cannot be opened: better a rotated log than none.
+            && let Ok(file) = open(path)
+        {
+            sink = Some(file);
+        }
+        let dropped = shared.dropped.swap(0, Ordering::Relaxed);
+        let mut out: Box<dyn Write> = match &sink {
+            Some(file) => Box::new(file),
+            None => Box::new(io::stderr().lock()),
+        };
+        // There is nobody to tell when our own log cannot be written.
+        if dropped > 0 {
+            let _ = writeln!(out, "WARN {dropped} batches of log lines were dropped: whoever reads this log was too slow");
+        }
+        let _ = out.write_all(&lines);
+        let _ = out.flush();
+    }
+}
+
+/// Gives `tracing` a place to write to.
+struct Pen(Arc<Shared>);
+
+struct Line<'a>(&'a Shared);
+
+impl<'a> MakeWriter<'a> for Pen {
+    type Writer = Line<'a>;
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(&self.0)
+    }
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let waiting = PENDING.with(|pending| {
+            let mut pending = pending.borrow_mut();
+            pending.extend_from_slice(bytes);
+            pending.len()
+        });
+        if waiting > 64 * 1024 || !COLLECTS.with(|collects| *collects.borrow()) {
+            hand_over(self.0);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `2026-11-25T02:14:33.120Z`.
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        let stamp = crate::os::clock::now().stamp;
+        match jiff::Timestamp::from_millisecond(stamp.0) {
+            Ok(time) => write!(w, "{time:.3}"),
+            Err(_) => w.write_str("-"),
+        }
+    }
+}
