@@ -6,6 +6,7 @@
 //! tokens and cookies have their place here; until there are any, none of them is let in.
 
 use crate::api::peer::UnixPeer;
+use crate::logs::aside;
 use crate::model::command::Refusal;
 use std::collections::HashMap;
 use std::fmt;
@@ -104,11 +105,11 @@ impl Access {
         if let Some(known) = self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&uid) {
             return known.clone();
         }
-        let asked = tokio::task::spawn_blocking(move || nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten());
+        let asked = aside(move || nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten());
         // A name service that hangs must not hold up a `stop`; the number does for it.
         let name = match tokio::time::timeout(NAME_PATIENCE, asked).await {
-            Ok(Ok(user)) => user.map(|user| user.name),
-            Ok(Err(_)) | Err(_) => None,
+            Ok(user) => user.flatten().map(|user| user.name),
+            Err(_) => None,
         };
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= MAX_NAMES {

@@ -150,8 +150,11 @@ impl Engine {
             }
             Event::Notified { slot, pid, told } => self.notified(&slot, pid, told, now, effects),
             Event::Counted { slot, run, done, failed, job } => {
-                if self.slot(&slot).is_some_and(|slot| slot.run == Some(run)) {
+                if self.slot(&slot).is_some_and(|slot| slot.worker.as_ref().is_some_and(|worker| worker.run == run)) {
                     self.happen(&slot, Happening::Counted { done, failed, job }, now, effects);
+                } else {
+                    // The log is read by another thread, so the last lines of a worker may be counted after its end.
+                    self.with(&slot, now, effects, |slot, _, desk| slot.count_late(run, done, failed, desk));
                 }
             }
             Event::Measured { samples } => samples.into_iter().for_each(|sample| self.measured(sample, now, effects)),

@@ -50,6 +50,8 @@ pub(super) struct Slot {
     /// The current life (from the asking on), or the last one.
     pub(super) run: Option<RunId>,
     pub(super) worker: Option<Worker>,
+    /// The totals of the worker before.
+    past: Option<Past>,
     /// What the end of the last worker means, kept while its leftovers are ended.
     fate: Option<Fate>,
     /// The date of the state: the next try, the next KILL of leftovers.
@@ -99,6 +101,14 @@ pub(super) struct Turn {
     pub(super) until: Moment,
     /// Jobs done when the turn came.
     pub(super) jobs: u64,
+}
+
+/// What a worker had done when it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Past {
+    run: RunId,
+    jobs: u64,
+    errors: u64,
 }
 
 /// What an end comes to.
@@ -175,6 +185,7 @@ impl Slot {
             stopped_by: String::new(),
             run: None,
             worker: None,
+            past: None,
             fate: None,
             until: None,
             next_try: None,
@@ -220,7 +231,7 @@ impl Slot {
 
             (Starting | Running | Stopping, Told { told }) => self.told(told, spec, desk),
             (Starting | Running | Stopping, Counted { done, failed, job }) => {
-                self.count(Some(done), Some(failed), job, desk);
+                self.count(Some(done.saturating_add(failed)), Some(failed), job, desk);
                 self.weigh(spec, desk);
             }
             (Starting | Running | Stopping, Measured { sample }) => {
@@ -487,6 +498,18 @@ impl Slot {
         }
     }
 
+    /// Totals of a worker that is gone: they still count for its slot and program.
+    pub(super) fn count_late(&mut self, run: RunId, done: u64, failed: u64, desk: &mut Desk) {
+        let Some(past) = self.past.as_mut().filter(|past| past.run == run) else { return };
+        let more = done.saturating_add(failed).saturating_sub(past.jobs);
+        let worse = failed.saturating_sub(past.errors);
+        past.jobs = past.jobs.saturating_add(more);
+        past.errors = past.errors.saturating_add(worse);
+        self.total_jobs = self.total_jobs.saturating_add(more);
+        desk.tally.jobs = desk.tally.jobs.saturating_add(more);
+        desk.tally.errors = desk.tally.errors.saturating_add(worse);
+    }
+
     /// Asks of a living worker whether it hangs, has had enough, or has come to the end of its turn.
     fn weigh(&mut self, spec: &ProgramSpec, desk: &mut Desk) {
         let now = desk.now.moment;
@@ -563,6 +586,7 @@ impl Slot {
         }
         let Some(worker) = self.worker.take() else { return };
         let (why, text, fate) = self.judge(&worker, exit, lived, spec);
+        self.past = Some(Past { run: worker.run, jobs: worker.jobs, errors: worker.errors });
         self.replace = None;
         self.unmark();
         self.stopped = now.stamp;

@@ -150,7 +150,7 @@ impl Logs {
         self.ask(|answer| Order::Clear { slot, answer }).await?
     }
 
-    /// The end of a log. To be called within a tokio runtime: a file is read on its threads for blocking work.
+    /// The end of a log. A file is read aside, so that a slow disk holds up nobody else.
     pub async fn tail(&self, slot: SlotId, channel: Channel, last: Last) -> Result<Vec<u8>, TailError> {
         let (path, count) = match self.ask(|answer| Order::Tail { slot, channel, last, answer }).await?? {
             Found::Bytes(bytes) => return Ok(bytes),
@@ -159,7 +159,7 @@ impl Logs {
         let read = move || {
             tail::last_bytes(&path, count).map_err(|error| TailError::Unreadable(format!("{}: {}", path.display(), sink::words(&error))))
         };
-        tokio::task::spawn_blocking(read).await.map_err(|error| TailError::Unreadable(error.to_string()))?
+        aside(read).await.unwrap_or_else(|| Err(TailError::Unreadable("a fault of ours ended the reading".to_owned())))
     }
 
     /// What is written from now on. A follower that is too slow loses chunks and is told so in a line of ours. The receiver
@@ -188,5 +188,25 @@ impl Logs {
         let (answer, answered) = oneshot::channel();
         self.line.give(order(answer));
         answered.await.map_err(|_| TailError::Unreadable("the log thread has ended".to_owned()))
+    }
+}
+
+/// Does what may block on a thread of its own, or here and now where the process limit leaves none. `None`: it panicked.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, answer) = tokio::sync::oneshot::channel();
+    let work = Arc::new(Mutex::new(Some(work)));
+    // In a cell, since a closure that was given to a thread which cannot be made is lost.
+    let theirs = work.clone();
+    let thread = std::thread::Builder::new().name("aside".into()).spawn(move || {
+        let work: Option<_> = theirs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        // Whoever asked may have gone away.
+        let _ = work.map(|work| done.send(work()));
+    });
+    match thread {
+        Ok(_) => answer.await.ok(),
+        Err(_) => {
+            let work = work.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            work.map(|work| work())
+        }
     }
 }

@@ -92,7 +92,8 @@ pub struct SlotView {
     pub tries: u32,
     /// When the next start is due (BACKOFF, WAITING, a pause, a retry after FATAL).
     pub next_try: Option<Stamp>,
-    /// Of the worker in it: jobs done and failed, and the limit that was drawn for it.
+    /// Of the worker in it: jobs that ended (failed ones are among them where its log lines are counted), those that failed,
+    /// and the limit that was drawn for it.
     pub jobs: u64,
     pub errors: u64,
     pub max_jobs: Option<u64>,

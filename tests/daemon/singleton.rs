@@ -19,24 +19,51 @@ fn of_two_slots_with_one_lock_one_runs_and_the_other_waits_for_it_by_pid() {
     fleet.until("the other takes over", |view| slot(view, &waiter.label()).state == State::Running);
 }
 
+/// A port that nobody has now, below the range that outgoing connections take theirs from.
+fn free_port() -> u16 {
+    (20_000..30_000)
+        .skip(std::process::id() as usize % 5_000)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
+
 #[test]
 fn the_lock_of_solo_keeps_a_singleton_waiting() {
-    let mut fleet = Fleet::prepare("[program.one]\ncommand = \"sleep 1000\"\nstartsecs = 0\nsingleton = { lock = \"port:38011\" }\n");
-    let mut solo = std::process::Command::new(env!("CARGO_BIN_EXE_gangerctl"))
-        .args(["solo", "-port=38011", "sleep", "1000"])
-        .spawn()
-        .expect("solo runs");
-    crate::harness::until("solo holds the port", || std::net::TcpListener::bind(("127.0.0.1", 38011)).is_err().then_some(()), String::new);
+    let port = free_port();
+    let mut fleet =
+        Fleet::prepare(&format!("[program.one]\ncommand = \"sleep 1000\"\nstartsecs = 0\nsingleton = {{ lock = \"port:{port}\" }}\n"));
+    let solo = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gangerctl"));
+        command.args(["solo", &format!("-port={port}")]);
+        command
+    };
+    let mut holder = Guard(solo().args(["sleep", "1000"]).spawn().expect("solo runs"));
+    crate::harness::until("solo holds the port", || std::net::TcpListener::bind(("127.0.0.1", port)).is_err().then_some(()), String::new);
     fleet.launch();
     let view = fleet.until("it waits", |view| slot(view, "one").state == State::Waiting);
-    assert!(slot(&view, "one").reason.contains("port:38011"), "{}", slot(&view, "one").reason);
-    solo.kill().expect("it lives");
-    solo.wait().expect("it is our child");
+    assert!(slot(&view, "one").reason.contains(&format!("port:{port} is held by pid {}", holder.0.id())), "{}", slot(&view, "one").reason);
+    holder.end();
     fleet.until("it starts when the port is free", |view| slot(view, "one").state == State::Running);
 
     // And the other way round: cron's solo finds the daemon's worker.
-    let late =
-        std::process::Command::new(env!("CARGO_BIN_EXE_gangerctl")).args(["solo", "-port=38011", "true"]).output().expect("solo runs");
+    let late = solo().arg("true").output().expect("solo runs");
     assert_eq!(late.status.code(), Some(98));
-    assert_eq!(String::from_utf8_lossy(&late.stderr), "solo(38011): Address already in use\n");
+    assert_eq!(String::from_utf8_lossy(&late.stderr), format!("solo({port}): Address already in use\n"));
+}
+
+/// Ends with the test, however that ends.
+struct Guard(std::process::Child);
+
+impl Guard {
+    fn end(&mut self) {
+        // It may have been ended before.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
