@@ -99,7 +99,7 @@ fn imports_run_downward() {
 fn model_and_engine_touch_nothing_outside() {
     let mut faults = Vec::new();
     for (room, path, code) in sources() {
-        if room == "model" || room == "engine" {
+        if (room == "model" || room == "engine") && !path.ends_with("tests.rs") {
             for word in IMPURE.iter().filter(|word| code.contains(**word)) {
                 faults.push(format!("{}: {word}", path.display()));
             }
