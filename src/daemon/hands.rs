@@ -19,7 +19,7 @@ use crate::os::{fds, fifo, kill, tree};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 pub struct Hands {
@@ -34,6 +34,8 @@ pub struct Hands {
     /// Goes before the run number in `GANGER_RUN`, so that no other fleet's worker is taken for ours.
     fleet: String,
     ways: HashMap<SlotId, Way>,
+    /// How many of them are wired.
+    wired: u64,
     workers: HashMap<i32, Worker>,
     null: File,
 }
@@ -80,6 +82,7 @@ impl Hands {
             notify: tools.notify,
             fleet: tools.fleet,
             ways: HashMap::new(),
+            wired: 0,
             workers: HashMap::new(),
             null,
         })
@@ -97,7 +100,7 @@ impl Hands {
         });
         // Another user cannot open the FIFO of the last one: it is made anew at the next start.
         if (way.uid, way.gid) != (uid, gid) {
-            way.wired = None;
+            self.wired -= u64::from(way.wired.take().is_some());
         }
         (way.label, way.output, way.jobs, way.uid, way.gid) = (label, output, jobs, uid, gid);
     }
@@ -105,7 +108,9 @@ impl Hands {
     pub fn close(&mut self, slot: &SlotId) {
         self.logs.close(slot.clone());
         self.sockets.unbind(slot);
-        self.ways.remove(slot);
+        if let Some(way) = self.ways.remove(slot) {
+            self.wired -= u64::from(way.wired.is_some());
+        }
         for path in [self.fifo_path(slot, "stdout"), self.fifo_path(slot, "stderr"), self.notify_path(slot)] {
             // It may never have been made.
             let _ = std::fs::remove_file(path);
@@ -138,14 +143,9 @@ impl Hands {
 
     fn start(&mut self, slot: &SlotId, run: RunId, launch: &Launch, lease: Option<leases::Lease>) -> Result<i32, SpawnFault> {
         let wire = |what: &str, e: io::Error| SpawnFault { step: SpawnStep::Wire, text: format!("cannot make its {what}: {e}") };
+        self.check_room(slot)?;
         self.wire(slot, launch).map_err(|e| wire("output pipe", e))?;
         let stdout = fifo::open_writer(&self.fifo_path(slot, "stdout")).map_err(|e| wire("output pipe", e))?;
-        // Numbers are given from below, so this one tells how many are in use. Some are kept for those who ask what is wrong.
-        let (limit, _) = fds::nofile();
-        if stdout.as_raw_fd() as u64 + KEPT_FOR_DOORS >= limit {
-            let text = format!("too many open files in the daemon (limit {limit}); raise LimitNOFILE= or ulimit -n");
-            return Err(SpawnFault { step: SpawnStep::Wire, text });
-        }
         let stderr = match launch.common.redirect_stderr {
             true => None,
             false => Some(fifo::open_writer(&self.fifo_path(slot, "stderr")).map_err(|e| wire("error output pipe", e))?),
@@ -172,6 +172,22 @@ impl Hands {
         Ok(spawned.pid)
     }
 
+    /// Refuses a slot for which there are not enough descriptors, so that some are left for those who ask what is wrong.
+    /// Counted and not tried, since the log thread opens its files a moment later.
+    fn check_room(&self, slot: &SlotId) -> Result<(), SpawnFault> {
+        if self.ways.get(slot).is_some_and(|way| way.wired.is_some()) {
+            return Ok(());
+        }
+        let (limit, _) = fds::nofile();
+        if OURS + FOR_A_SLOT * (self.wired + 1) <= limit {
+            return Ok(());
+        }
+        let text = format!(
+            "too many open files in the daemon (its limit is {limit}, a worker takes {FOR_A_SLOT}); raise LimitNOFILE= or ulimit -n"
+        );
+        Err(SpawnFault { step: SpawnStep::Wire, text })
+    }
+
     /// Makes the slot's FIFOs and notify socket if they are not there as this launch needs them.
     fn wire(&mut self, slot: &SlotId, launch: &Launch) -> io::Result<()> {
         let own_stderr = !launch.common.redirect_stderr;
@@ -189,7 +205,7 @@ impl Hands {
         let sources = Sources { stdout: read_end(&out)?, stderr: if own_stderr { Some(read_end(&err)?) } else { None } };
         self.sockets.bind(slot, &told, way.uid, way.gid)?;
         self.logs.open(slot.clone(), way.label.clone(), way.output.clone(), way.jobs.clone(), Some(sources));
-        way.wired = Some(own_stderr);
+        self.wired += u64::from(way.wired.replace(own_stderr).is_none());
         Ok(())
     }
 
@@ -209,6 +225,7 @@ impl Hands {
     pub fn ended(&mut self, reaped: Vec<Reaped>) -> Vec<Event> {
         let mut lives = Vec::new();
         for Reaped { pid, .. } in &reaped {
+            self.tree.gone(*pid);
             if let Some(worker) = self.workers.remove(pid) {
                 self.meter.forget(worker.run);
                 lives.push((worker.run, *pid));
@@ -264,5 +281,7 @@ impl Hands {
     }
 }
 
-/// Descriptors that no worker may take: connections, log files that are opened again, the definitions.
-const KEPT_FOR_DOORS: u64 = 24;
+/// Descriptors of the daemon itself, with connections and definitions that are read.
+const OURS: u64 = 48;
+/// Two FIFOs, a notify socket, two log files, a pidfd, its memory's file.
+const FOR_A_SLOT: u64 = 7;

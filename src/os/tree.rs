@@ -41,16 +41,24 @@ pub struct Tree {
     lives: BTreeMap<RunId, i32>,
     /// Marks that were read from children of ours. A child's pid is its own until we reap it.
     marks: HashMap<i32, RunId>,
+    /// Children without an environment, by pid and start.
+    blank: HashMap<i32, u64>,
 }
 
 impl Tree {
     pub fn new(fleet: &str) -> Tree {
-        Tree { fleet: fleet.to_owned(), workers: HashSet::new(), lives: BTreeMap::new(), marks: HashMap::new() }
+        Tree { fleet: fleet.to_owned(), workers: HashSet::new(), lives: BTreeMap::new(), marks: HashMap::new(), blank: HashMap::new() }
     }
 
     /// A worker was started (or adopted). If this is left out, everything is still right, but slower.
     pub fn began(&mut self, pid: i32) {
         self.workers.insert(pid);
+    }
+
+    /// Any child of ours was reaped: its pid may soon be somebody else's.
+    pub fn gone(&mut self, pid: i32) {
+        self.marks.remove(&pid);
+        self.blank.remove(&pid);
     }
 
     /// These workers were reaped; called once for a whole batch. Tells for each how many processes of its life are still there,
@@ -142,16 +150,28 @@ impl Tree {
 
     /// Who is left of these lives.
     fn scan(&mut self, wanted: &[(RunId, i32)]) -> HashMap<RunId, Vec<Process>> {
+        let mut before = HashSet::new();
+        for _ in 0..MAX_LOOKS {
+            let (found, zombies) = self.look(wanted);
+            // One that died while we looked has given its children to us after we had read who our children are. By the
+            // time it is seen dead they are ours, so the next look finds them.
+            if zombies.is_subset(&before) {
+                return found;
+            }
+            before.extend(zombies);
+        }
+        self.look(wanted).0
+    }
+
+    /// One look: who is left, and which of our children were dead or vanished meanwhile.
+    fn look(&mut self, wanted: &[(RunId, i32)]) -> (HashMap<RunId, Vec<Process>>, HashSet<i32>) {
         let mut found: HashMap<RunId, Vec<Process>> = HashMap::new();
         let mut zombies = HashSet::new();
+        let mut dead = HashSet::new();
         let us = std::process::id();
         let mut children = Vec::new();
         if let Ok(text) = std::fs::read(format!("/proc/self/task/{us}/children")) {
             pids(&text, &mut children);
-        }
-        if self.marks.len() > 2 * children.len() + 64 {
-            let alive: HashSet<i32> = children.iter().copied().collect();
-            self.marks.retain(|pid, _| alive.contains(pid));
         }
         for pid in children {
             if self.workers.contains(&pid) {
@@ -162,13 +182,17 @@ impl Tree {
             if known.is_some_and(|run| !wanted.iter().any(|(asked, _)| *asked == run)) {
                 continue;
             }
-            let Some(process) = Process::read(pid) else { continue };
+            let Some(process) = Process::read(pid) else {
+                dead.insert(pid);
+                continue;
+            };
             if process.zombie {
+                dead.insert(pid);
                 zombies.insert(process.group);
                 self.marks.remove(&pid);
                 continue;
             }
-            let marked = self.mark_of(pid);
+            let marked = known.or_else(|| self.mark_of_young(&process));
             if let Some(run) = marked {
                 self.marks.insert(pid, run);
             }
@@ -190,16 +214,38 @@ impl Tree {
             let others = all_pids().filter_map(Process::read).filter(|process| process.group == *pgid && !process.zombie);
             found.entry(*run).or_default().extend(others);
         }
-        found
+        (found, dead)
+    }
+
+    /// The life whose mark a child carries. In the midst of an exec a process shows no environment at all, and one that was
+    /// about to run away into a session of its own would be missed; so an empty one is looked at again for a moment.
+    fn mark_of_young(&mut self, process: &Process) -> Option<RunId> {
+        if self.blank.get(&process.pid) == Some(&process.started) {
+            return None;
+        }
+        for _ in 0..MAX_GLANCES {
+            match environment(process.pid) {
+                Ok(environment) if environment.is_empty() => std::thread::yield_now(),
+                Ok(environment) => return marked(&environment, &self.fleet),
+                Err(_) => return None,
+            }
+        }
+        // Somebody who really has none; he need not be asked each time.
+        self.blank.insert(process.pid, process.started);
+        None
     }
 
     /// The life of this fleet whose mark a process carries.
     fn mark_of(&self, pid: i32) -> Option<RunId> {
-        let mut environment = Vec::new();
         // A zombie's is empty, another user's is closed to us (if we are not root): neither has a mark.
-        File::open(format!("/proc/{pid}/environ")).ok()?.take(MAX_ENVIRON).read_to_end(&mut environment).ok()?;
-        marked(&environment, &self.fleet)
+        marked(&environment(pid).ok()?, &self.fleet)
     }
+}
+
+fn environment(pid: i32) -> std::io::Result<Vec<u8>> {
+    let mut environment = Vec::new();
+    File::open(format!("/proc/{pid}/environ"))?.take(MAX_ENVIRON).read_to_end(&mut environment)?;
+    Ok(environment)
 }
 
 /// The run in an environment block.
@@ -306,6 +352,10 @@ fn all_pids() -> impl Iterator<Item = i32> {
 
 const MAX_ENVIRON: u64 = 2 << 20;
 
+/// How often the list of our children is read again because one of them died meanwhile.
+const MAX_LOOKS: usize = 8;
+/// How often an empty environment is looked at again; an exec takes some ten microseconds.
+const MAX_GLANCES: usize = 200;
 /// A fork bomb is found, not counted to its end.
 const MAX_MEMBERS: usize = 10_000;
 

@@ -93,7 +93,7 @@ fn too_few_descriptors_are_a_reason_and_no_crash() {
         "[program.w]\ncommand = \"sleep 1000\"\nnumprocs = 40\nstartsecs = 0\nstartretries = \"forever\"\nbackoff = { initial = \"50ms\", max = \"50ms\" }\n",
     );
     let mut command = Command::new("sh");
-    command.arg("-c").arg("ulimit -n 64; exec \"$0\" -c \"$1\"").arg(env!("CARGO_BIN_EXE_gangerd")).arg(fleet.config());
+    command.arg("-c").arg("ulimit -n 100; exec \"$0\" -c \"$1\"").arg(env!("CARGO_BIN_EXE_gangerd")).arg(fleet.config());
     fleet.launch_as(command);
     let view = fleet.until("some run, some say why not", |view| {
         view.slots().any(|slot| slot.state == State::Running)
