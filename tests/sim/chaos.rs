@@ -232,7 +232,7 @@ impl Weather {
         spec.policy = self.policy();
         let mut launch = (*spec.launch).clone();
         launch.watchdog = self.rng.one_in(4).then(|| self.span(2000, 30_000));
-        launch.lock = self.rng.one_in(6).then(|| match self.rng.between(0, 2) {
+        launch.lock = self.rng.one_in(10).then(|| match self.rng.between(0, 2) {
             // One for all slots of the program, or one for each, or one that other programs want as well.
             0 => LockSpec::Port(3800 + index as u16),
             1 => LockSpec::File(Template(vec![Piece::Text(format!("/lock/{name}-")), Piece::Number { zero: false, width: 0 }])),

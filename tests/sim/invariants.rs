@@ -514,15 +514,11 @@ impl Ledger {
         match slot.state {
             State::Running => {
                 facts.away = false;
-                if policy.is_none_or(|policy| policy.backoff.reset_after.is_none()) {
+                if was != State::Running && policy.is_none_or(|policy| policy.backoff.reset_after.is_none()) {
                     facts.failures = 0;
                 }
             }
-            State::Fatal | State::Exited => facts.away = false,
-            State::Stopped => {
-                facts.away = false;
-                facts.failures = 0;
-            }
+            State::Fatal | State::Exited | State::Stopped => facts.away = false,
             State::Launching | State::Waiting | State::Starting | State::Backoff | State::Stopping | State::Clearing => {}
         }
         if was != slot.state && slot.state == State::Waiting {
@@ -608,7 +604,8 @@ fn backoff_bounds(rule: &BackoffRule, tries: u32) -> (Span, Span) {
                 wait = (wait * factor).min(max.0 as f64);
             }
             let wait = wait.min(max.0 as f64);
-            (Span((wait * (1.0 - jitter)).floor() as u64), Span((wait * (1.0 + jitter)).ceil() as u64))
+            // A millisecond each way, for rounding on the way there.
+            (Span(((wait - 1.0) * (1.0 - jitter)) as u64), Span((wait * (1.0 + jitter)).ceil() as u64))
         }
     }
 }
