@@ -14,9 +14,7 @@ use ganger::model::notify::Notify;
 use ganger::model::plan::Plan;
 use ganger::model::rng::Rng;
 use ganger::model::signal::Signal;
-use ganger::model::spec::{
-    Autorestart, BackoffRule, JobCount, LaunchSpec, Leftovers, LockSpec, Policy, ProgramSpec, Rung, ScaleSpec,
-};
+use ganger::model::spec::{Autorestart, BackoffRule, JobCount, LaunchSpec, Leftovers, LockSpec, Policy, ProgramSpec, Rung, ScaleSpec};
 use ganger::model::template::{Piece, Template};
 use ganger::model::time::{Span, Stamp};
 use ganger::model::units::Bytes;
@@ -197,7 +195,8 @@ impl Weather {
                 }
                 1..=3 => {
                     let word = format!("version-{}", self.rng.between(1, 99));
-                    spec.launch = Arc::new(LaunchSpec { command: vec![Template::text("worker"), Template::text(&word)], ..(*spec.launch).clone() });
+                    spec.launch =
+                        Arc::new(LaunchSpec { command: vec![Template::text("worker"), Template::text(&word)], ..(*spec.launch).clone() });
                 }
                 4..=6 => {
                     spec.policy.numprocs = self.rng.between(0, self.fleet.widest) as u32;
@@ -341,7 +340,8 @@ impl Weather {
                     2 => ScaleTo::Down(few.min(3)),
                     _ => ScaleTo::Exactly(few),
                 };
-                let program = if self.rng.one_in(20) { "nobody".to_owned() } else { format!("p{}", self.rng.between(0, self.fleet.programs)) };
+                let program =
+                    if self.rng.one_in(20) { "nobody".to_owned() } else { format!("p{}", self.rng.between(0, self.fleet.programs)) };
                 Command::Scale { program, to }
             }
             18..=19 => {
@@ -382,11 +382,18 @@ impl Weather {
                 let jump = self.rng.between(0, 20_000_000_000) as i64 - 10_000_000_000;
                 world.now.stamp = Stamp((world.now.stamp.0 + jump).max(0));
             }
-            17 => world.hear_in(Span::ZERO, Event::Ended { pid: 900_000 + self.rng.between(0, 9) as i32, exit: self.exit(), leftovers: self.rng.between(0, 1) as u32 }),
+            17 => world.hear_in(
+                Span::ZERO,
+                Event::Ended { pid: 900_000 + self.rng.between(0, 9) as i32, exit: self.exit(), leftovers: self.rng.between(0, 1) as u32 },
+            ),
             18..=19 => {
                 // A datagram of somebody who is long dead, or never lived.
-                let slot = SlotId::new(&ProgramName::new(&format!("p{}", self.rng.between(0, self.fleet.programs))), self.rng.between(0, 3) as u32);
-                let told = Notify { ready: true, jobs: Some(self.rng.next_u64()), job: Some("ghost".into()), trigger: true, ..Notify::default() };
+                let slot = SlotId::new(
+                    &ProgramName::new(&format!("p{}", self.rng.between(0, self.fleet.programs))),
+                    self.rng.between(0, 3) as u32,
+                );
+                let told =
+                    Notify { ready: true, jobs: Some(self.rng.next_u64()), job: Some("ghost".into()), trigger: true, ..Notify::default() };
                 world.hear_in(Span::ZERO, Event::Notified { slot, pid: 800_000, told });
             }
             20..=23 => world.hear_in(Span::ZERO, Event::Woke),
@@ -398,7 +405,11 @@ impl Weather {
                 }
             }
             25..=26 => {
-                let lock = if self.rng.one_in(2) { Lock::Name("shared".into()) } else { Lock::Port(3800 + self.rng.between(0, self.fleet.programs) as u16) };
+                let lock = if self.rng.one_in(2) {
+                    Lock::Name("shared".into())
+                } else {
+                    Lock::Port(3800 + self.rng.between(0, self.fleet.programs) as u16)
+                };
                 let span = self.long_span(300_000);
                 world.stranger_takes(lock, span);
             }

@@ -191,7 +191,11 @@ impl Ledger {
                 assert!(facts.launching.is_none() && facts.worker.is_none(), "{slot} would have two workers: {facts:?}");
                 assert!(facts.clearing.is_none(), "{slot} is started among what its last worker left behind");
                 assert!(!facts.held_down, "{slot} was stopped by a person and is started by nobody");
-                assert!(now.moment >= facts.not_before, "{slot} is started {} before its backoff is over", facts.not_before.since(now.moment));
+                assert!(
+                    now.moment >= facts.not_before,
+                    "{slot} is started {} before its backoff is over",
+                    facts.not_before.since(now.moment)
+                );
                 assert!(self.last_run.is_none_or(|last| last < *run), "run {run:?} comes after {:?}", self.last_run);
                 let spec = engine.plan().programs.get(&slot.program).unwrap_or_else(|| panic!("{slot} is started and not in the plan"));
                 assert_eq!(**launch, spec.launch_of(slot.number), "a start uses the definition in force");
@@ -485,7 +489,11 @@ impl Ledger {
         }
         if slot.state.pending() {
             let date = engine.next_deadline();
-            assert!(date.is_some_and(|at| at > Moment(0) && at <= now.moment + AN_HOUR), "{id}: {} with the next date at {date:?}", slot.state);
+            assert!(
+                date.is_some_and(|at| at > Moment(0) && at <= now.moment + AN_HOUR),
+                "{id}: {} with the next date at {date:?}",
+                slot.state
+            );
         }
 
         // Out of its place to be replaced, by a limit or by rolling.
@@ -645,9 +653,11 @@ fn check_scale(before: &View, after: &View, target: &str, effects: &[Effect]) {
             assert_eq!((old.wanted, new.wanted), (from, to), "{target}: what the answer says is what is so");
         }
         let alive = |slot: &SlotView| slot.state.holds_worker() && slot.state != State::Stopping;
-        let hit = old.slots.iter().filter(|slot| alive(slot)).filter(|slot| {
-            number_in(&new.slots, slot.number).is_none_or(|new| (new.state, new.pid) != (slot.state, slot.pid))
-        });
+        let hit = old
+            .slots
+            .iter()
+            .filter(|slot| alive(slot))
+            .filter(|slot| number_in(&new.slots, slot.number).is_none_or(|new| (new.state, new.pid) != (slot.state, slot.pid)));
         let may = if meant { from.saturating_sub(to) } else { 0 };
         // Without a ticket there is no answer to compare with.
         if scaled.is_some() {

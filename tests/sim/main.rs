@@ -66,7 +66,9 @@ fn calm_down(world: &mut World) {
     let mut restless: Vec<String> = world.view().programs.iter().map(|program| program.name.to_string()).collect();
     while !restless.is_empty() {
         let view = world.view();
-        restless.retain(|name| view.programs.iter().find(|program| program.name.as_str() == name).is_some_and(|program| !is_settled(world, program)));
+        restless.retain(|name| {
+            view.programs.iter().find(|program| program.name.as_str() == name).is_some_and(|program| !is_settled(world, program))
+        });
         let waited = world.now.moment.since(begin);
         if waited > CONVERGED_WITHIN {
             let shown: Vec<_> = view.slots().filter(|slot| restless.contains(&slot.program.to_string())).collect();
@@ -134,8 +136,28 @@ fn promises_hold_in_small_fleets_where_everything_meets_everything() {
     }
     let seen = live_through_all([2, 3, 6, 7, 10, 11, 14, 15].into_iter(), 50_000);
     let all = [
-        "spawn", "signal", "kill", "leftovers signalled", "leftovers let alone", "measure", "fatal", "backoff", "waiting", "taken away",
-        "crash", "finished", "jobs", "memory", "lifetime", "watchdog", "job timeout", "not ready", "manual", "scale", "deploy", "removed",
+        "spawn",
+        "signal",
+        "kill",
+        "leftovers signalled",
+        "leftovers let alone",
+        "measure",
+        "fatal",
+        "backoff",
+        "waiting",
+        "taken away",
+        "crash",
+        "finished",
+        "jobs",
+        "memory",
+        "lifetime",
+        "watchdog",
+        "job timeout",
+        "not ready",
+        "manual",
+        "scale",
+        "deploy",
+        "removed",
         "shutdown",
     ];
     assert_seen(&seen, &all);

@@ -533,9 +533,13 @@ impl World {
             let again = serde_json::to_string(&copy).expect("the copy can be written down");
             let at = text.bytes().zip(again.bytes()).position(|(a, b)| a != b).unwrap_or(text.len().min(again.len()));
             let part = |text: &str| text.chars().skip(at.saturating_sub(200)).take(300).collect::<String>();
-            panic!("the engine came back different from its JSON: {}
+            panic!(
+                "the engine came back different from its JSON: {}
 ---- and not ----
-{}", part(&again), part(&text));
+{}",
+                part(&again),
+                part(&text)
+            );
         }
         let (old, new) = (self.engine.view(self.now), copy.view(self.now));
         assert_eq!(timeless(&old), timeless(&new), "and so did its view");
@@ -703,6 +707,11 @@ impl World {
         if let Some(span) = leaves_in {
             self.plan(span, Happening::Dies { pid, run, exit: Exit::Code(0) });
         }
+    }
+
+    /// A free pid is given to somebody outside of the fleet.
+    pub fn reserve(&mut self, pid: i32) {
+        assert!(self.free_pids.remove(&pid), "pid {pid} is not free");
     }
 
     pub fn is_held(&self, lock: &Lock) -> bool {
