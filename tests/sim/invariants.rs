@@ -343,6 +343,14 @@ impl Ledger {
             let batch = *batch;
             self.note_batch(view, batch);
         }
+        if matches!(self.cause, Cause::Plan) {
+            // Who was scaled away or removed by the definitions is forgotten, also when he is called back before he was gone.
+            for (slot, facts) in &mut self.slots {
+                let kept = before.programs.iter().find(|program| program.name == slot.program).map(|program| program.numprocs);
+                let asked = engine.plan().programs.get(&slot.program).map(|spec| spec.policy.numprocs);
+                facts.held_down &= kept.is_some() && kept == asked;
+            }
+        }
         let mut gone = before.programs.iter().peekable();
         for program in &view.programs {
             while let Some(old) = gone.next_if(|old| old.name < program.name) {
