@@ -334,7 +334,8 @@ fn stop(slot: &mut Slot, by: &str) -> Option<Refusal> {
     slot.fresh = false;
     slot.stopped_by = by.to_owned();
     match slot.state {
-        State::Exited if was_paused => None,
+        // It would have come back by itself: so there is something to stop.
+        State::Exited | State::Fatal if was_paused => None,
         State::Stopped | State::Exited | State::Fatal => Some(Refusal::NotRunning),
         State::Launching | State::Waiting | State::Starting | State::Running | State::Backoff | State::Stopping | State::Clearing => None,
     }

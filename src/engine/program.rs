@@ -119,8 +119,9 @@ impl Program {
             // It ended by itself before its turn: what comes next is the new launch all the same, and is watched like the others.
             self.away.insert(number);
         }
+        // Only who has the new launch may fail the roll: a worker of before that dies while it waits is what is being mended.
         let failed = before.state != after.state && matches!(after.state, State::Backoff | State::Fatal);
-        if rolls && failed && self.away.contains(&number) {
+        if rolls && failed && was_away && !before.deploy {
             let why = format!("{}: {}", slot.label, slot.reason);
             let freed = self.halt(number, why, now, seq, effects);
             self.count(before.state, after.state);

@@ -37,8 +37,6 @@ enum Step {
     Stop,
     /// To STOPPED, as there is no worker.
     Rest,
-    /// It stays where it is, but no date brings it back.
-    CancelRetry,
     Forget,
 }
 
@@ -89,9 +87,6 @@ impl Engine {
                 let reason = cause_of_stop(slot).text;
                 self.with(id, now, effects, |slot, _, desk| slot.rest(reason, desk));
             }
-            Step::CancelRetry => {
-                self.with(id, now, effects, |slot, _, _| slot.until = None);
-            }
             Step::Forget => self.forget(id, now, effects),
         }
     }
@@ -137,9 +132,8 @@ impl Engine {
 
     /// In a shutdown: whose turn it is now, and whether we are done.
     fn close_down(&mut self, effects: &mut Vec<Effect>) {
-        let rank = order::stopping_rank(&self.plan, &self.programs);
         let Some(closing) = &mut self.closing else { return };
-        match rank {
+        match order::stopping_rank(&self.plan, &self.programs) {
             Some(rank) if closing.rank == Some(rank) => {}
             Some(rank) => {
                 closing.rank = Some(rank);
@@ -192,7 +186,8 @@ fn gap(wish: Wish, slot: &Slot) -> Step {
         }
         (Wish::Down | Wish::Hold, State::Waiting | State::Backoff) => Step::Rest,
         (Wish::Down | Wish::Hold, State::Exited) if has_date => Step::Rest,
-        (Wish::Down | Wish::Hold, State::Fatal) if has_date => Step::CancelRetry,
+        // Who holds a retry back asks for a stop; a shutdown leaves FATAL as it is, since nothing is started then.
+        (Wish::Down, State::Fatal) if has_date && slot.want == Want::Down => Step::Rest,
         (Wish::Down | Wish::Hold, State::Stopped | State::Exited | State::Fatal) => Step::Nothing,
         (Wish::Gone, State::Stopped | State::Waiting | State::Backoff | State::Exited | State::Fatal) => Step::Forget,
         // The spawn's answer, the worker's end, the end of what it left behind: a fact must come first.

@@ -1,7 +1,7 @@
 //! What a new `Plan` changes in the wants.
 //!
 //! Policy takes effect in place, under the running workers. A changed launch rolls through the program within its
-//! recycling budget, and stops at the first new worker that fails. What is no longer defined is stopped and forgotten.
+//! recycling budget, and stops at the first new worker that fails; slots that had given up are tried again with it. What is no longer defined is stopped and forgotten.
 //! What did not change is not touched. A plan with errors changes nothing at all.
 
 use super::Engine;
@@ -9,12 +9,13 @@ use super::commands::reply;
 use super::effect::Effect;
 use super::program::Program;
 use super::recycle;
-use super::slot::{Cause, Slot};
+use super::slot::{Cause, Slot, Want};
 use crate::model::command::{Action, Batch, ChangeRow, Changes, Refusal, Reply, Ticket};
 use crate::model::name::{ProgramName, SlotId};
 use crate::model::notice::{What, Why};
 use crate::model::plan::{Change, Plan};
 use crate::model::spec::ProgramSpec;
+use crate::model::state::State;
 use crate::model::time::Now;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,8 +74,10 @@ impl Engine {
                 (Change::Added | Change::Removed, _) => (Action::Stop, count(name), "no longer defined".to_owned()),
                 (Change::Policy(keys), _) => (Action::Update, count(name), in_words(keys, old, spec)),
                 (Change::Launch(keys), _) => {
-                    let live = self.programs.get(name).map_or(0, |program| program.live);
-                    (Action::Restart, live, in_words(keys, old, spec))
+                    let touched =
+                        |slot: &&Slot| matches!(slot.state, State::Starting | State::Running | State::Fatal) && slot.want == Want::Up;
+                    let workers = self.programs.get(name).map_or(0, |program| program.staying().filter(touched).count() as u32);
+                    (Action::Restart, workers, in_words(keys, old, spec))
                 }
             };
             rows.push(ChangeRow { program: name.as_str().to_owned(), action, workers, why });
@@ -123,6 +126,9 @@ impl Engine {
                 let text = format!("numprocs {} -> {}", old.policy.numprocs, spec.policy.numprocs);
                 self.resize(name, &text, now, effects);
                 if let Some(keys) = deploy {
+                    for id in self.ids(name) {
+                        self.with(&id, now, effects, |slot, _, _| slot.give_another_chance());
+                    }
                     let numbers =
                         self.programs.get(name).map(|program| program.staying().map(|slot| slot.id.number).collect()).unwrap_or_default();
                     let batch = Batch::Workers(spec.policy.recycle.concurrency);
@@ -142,6 +148,7 @@ impl Engine {
             self.with(&id, now, effects, |slot, spec, desk| {
                 slot.label = spec.label(slot.id.number);
                 slot.process = spec.process(slot.id.number);
+                slot.take_backoff(old, spec, desk.now);
                 if opened {
                     slot.open_again(spec, desk);
                 }

@@ -87,12 +87,12 @@ impl Engine {
         if everything {
             self.shown.stale.clear();
             for program in self.programs.values_mut() {
-                draw_program(program, now);
+                draw_program(program);
             }
         } else {
             for name in std::mem::take(&mut self.shown.stale) {
                 if let Some(program) = self.programs.get_mut(&name) {
-                    changed |= draw_program(program, now);
+                    changed |= draw_program(program);
                 }
             }
         }
@@ -118,7 +118,7 @@ impl Engine {
 }
 
 /// Draws what is stale of a program; true if anything differs from the last picture.
-fn draw_program(program: &mut Program, now: Now) -> bool {
+fn draw_program(program: &mut Program) -> bool {
     let old = program.shown.view.take();
     let stale = std::mem::take(&mut program.shown.stale);
     let slots = match &old {
@@ -127,7 +127,7 @@ fn draw_program(program: &mut Program, now: Now) -> bool {
             for number in stale {
                 let place = slots.binary_search_by_key(&number, |slot| slot.number);
                 if let (Ok(place), Some(slot)) = (place, program.slots.get(&number)) {
-                    let new = draw_slot(program, slot, now);
+                    let new = draw_slot(program, slot);
                     if *slots[place] != new {
                         slots[place] = Arc::new(new);
                     }
@@ -135,7 +135,7 @@ fn draw_program(program: &mut Program, now: Now) -> bool {
             }
             slots
         }
-        None => program.slots.values().map(|slot| Arc::new(draw_slot(program, slot, now))).collect(),
+        None => program.slots.values().map(|slot| Arc::new(draw_slot(program, slot))).collect(),
     };
     let spec = &program.spec;
     let policy = &spec.policy;
@@ -165,11 +165,11 @@ fn draw_program(program: &mut Program, now: Now) -> bool {
     }
 }
 
-fn draw_slot(program: &Program, slot: &Slot, now: Now) -> SlotView {
+fn draw_slot(program: &Program, slot: &Slot) -> SlotView {
     let worker = slot.worker.as_ref();
     let policy = &program.spec.policy;
     let next_try = match slot.state {
-        State::Waiting | State::Backoff | State::Exited | State::Fatal => slot.until.map(|at| now.stamp_of(at)),
+        State::Waiting | State::Backoff | State::Exited | State::Fatal => slot.until.and(slot.next_try),
         State::Stopped | State::Launching | State::Starting | State::Running | State::Stopping | State::Clearing => None,
     };
     SlotView {

@@ -64,9 +64,12 @@ pub(super) fn delay(rule: &BackoffRule, failures: u32, rng: &mut Rng) -> Span {
         BackoffRule::Linear => Span::secs(u64::from(n)),
         BackoffRule::Exponential { initial, max, factor, jitter } => {
             let power = i32::try_from(n - 1).unwrap_or(i32::MAX);
-            let grown = initial.times(factor.powi(power)).max(initial).min(max);
+            let (initial, max) = (initial.0 as f64, max.0 as f64);
+            let grown = (initial * factor.powi(power)).max(initial).min(max);
             // Even ± jitter, so that workers which fell together do not rise together.
-            grown.times(1.0 + jitter * (2.0 * rng.unit() - 1.0)).max(SHORTEST)
+            let wait = grown * (1.0 + jitter * (2.0 * rng.unit() - 1.0));
+            // Rounded up, once; `as` saturates.
+            Span(wait.ceil() as u64).max(SHORTEST)
         }
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Slot {
     fate: Option<Fate>,
     /// The date of the state: the next try, the next KILL of leftovers.
     pub(super) until: Option<Moment>,
+    /// The same by the clock of people, as far as it could be told when it was set.
+    pub(super) next_try: Option<Stamp>,
     /// Failed starts in a row.
     pub(super) failures: u32,
     pub(super) due: Option<Due>,
@@ -250,6 +252,7 @@ impl Slot {
             worker: None,
             fate: None,
             until: None,
+            next_try: None,
             failures: 0,
             due: None,
             turn: None,
@@ -398,6 +401,26 @@ impl Slot {
         }
     }
 
+    /// There are new rules of backoff: they hold for failures that lie behind it, too.
+    pub(super) fn take_backoff(&mut self, old: &ProgramSpec, spec: &ProgramSpec, now: Now) {
+        let retry = spec.policy.backoff.retry_after_fatal;
+        if self.state == State::Fatal && self.want == Want::Up && retry != old.policy.backoff.retry_after_fatal {
+            self.set_date(retry.map(|span| span.max(restart::SHORTEST)), now);
+        }
+        if self.state == State::Running && spec.policy.backoff.reset_after.is_none() {
+            self.failures = 0;
+        }
+    }
+
+    /// What failed has been changed: given up is tried again.
+    pub(super) fn give_another_chance(&mut self) {
+        if self.state == State::Fatal && self.want == Want::Up {
+            self.failures = 0;
+            self.until = None;
+            self.fresh = true;
+        }
+    }
+
     /// Gives open ways new rules.
     pub(super) fn open_again(&mut self, spec: &ProgramSpec, desk: &mut Desk) {
         if self.opened {
@@ -430,6 +453,7 @@ impl Slot {
     pub(super) fn rest(&mut self, reason: String, desk: &mut Desk) {
         self.until = None;
         self.fresh = false;
+        self.failures = 0;
         self.enter(State::Stopped, reason, desk);
     }
 
@@ -452,7 +476,7 @@ impl Slot {
         let holder = holder.map_or_else(|| "elsewhere".to_owned(), |pid| format!("by pid {pid}"));
         // No start was made of it.
         self.starts = self.starts.saturating_sub(1);
-        self.until = Some(desk.now.moment + LOCK_RETRY);
+        self.set_date(Some(LOCK_RETRY), desk.now);
         self.enter(State::Waiting, format!("{lock} is held {holder}; tries again every second"), desk);
     }
 
@@ -669,6 +693,10 @@ impl Slot {
         let expected = restart::is_expected(policy, exit);
         let why = if expected || exit == Exit::Unknown { Why::Finished } else { Why::Crash };
         if worker.trusted.is_none() && restart::fails_start(policy, exit) {
+            if self.due.as_ref().is_some_and(|due| due.cause.why == Why::Deploy) {
+                // It was to be replaced anyway; that it failed says nothing of what comes now.
+                return (Why::Crash, plain.clone(), Fate::Stopped { text: plain });
+            }
             return (Why::Crash, plain.clone(), Fate::FailedStart { text: plain });
         }
         let verdict = restart::verdict(policy, exit);
@@ -689,6 +717,11 @@ impl Slot {
 
     fn meet(&mut self, fate: Fate, spec: &ProgramSpec, desk: &mut Desk) {
         self.until = None;
+        let fate = match fate {
+            // Whoever asked for a stop gets STOPPED, whatever else the end would have meant.
+            Fate::FailedStart { text } | Fate::Exited { text, .. } if self.want == Want::Down => Fate::Stopped { text },
+            Fate::Stopped { .. } | Fate::FailedStart { .. } | Fate::Exited { .. } => fate,
+        };
         match fate {
             Fate::Stopped { text } => {
                 self.failures = 0;
@@ -698,7 +731,7 @@ impl Slot {
             Fate::Exited { text, verdict } => {
                 match verdict {
                     Verdict::Again => self.fresh = true,
-                    Verdict::After(pause) => self.until = Some(desk.now.moment + pause),
+                    Verdict::After(pause) => self.set_date(Some(pause), desk.now),
                     Verdict::Rest => {}
                 }
                 self.enter(State::Exited, text, desk);
@@ -710,13 +743,20 @@ impl Slot {
         let policy = &spec.policy;
         self.failures = self.failures.saturating_add(1);
         if restart::gives_up(policy.startretries, self.failures) {
-            self.until = policy.backoff.retry_after_fatal.map(|span| desk.now.moment + span.max(restart::SHORTEST));
+            self.set_date(policy.backoff.retry_after_fatal.map(|span| span.max(restart::SHORTEST)), desk.now);
             let starts = if self.failures == 1 { "start" } else { "starts" };
             self.enter(State::Fatal, format!("gave up after {} failed {starts}: {text}", self.failures), desk);
         } else {
-            self.until = Some(desk.now.moment + restart::delay(&policy.backoff.rule, self.failures, desk.rng));
+            let wait = restart::delay(&policy.backoff.rule, self.failures, desk.rng);
+            self.set_date(Some(wait), desk.now);
             self.enter(State::Backoff, format!("{text}, {} time", restart::nth(self.failures)), desk);
         }
+    }
+
+    /// Sets the date of the next try, or none.
+    fn set_date(&mut self, wait: Option<Span>, now: Now) {
+        self.until = wait.map(|wait| now.moment + wait);
+        self.next_try = wait.map(|wait| now.stamp + wait);
     }
 
     fn insist_on_leftovers(&mut self, desk: &mut Desk) {

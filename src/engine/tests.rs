@@ -262,10 +262,10 @@ fn a_fatal_slot_is_tried_again_where_the_definition_says_so() {
     world.secs(300);
     assert_eq!(world.states("mail"), [State::Starting]);
     world.exits("mail", 0, 1);
-    // Who is stopped is not tried again, and stays what he was.
-    assert_eq!(world.outcome(Command::Stop { targets: target("mail:*") }), Some(Refusal::NotRunning));
+    // It would come back by itself, so it can be stopped.
+    assert_eq!(world.outcome(Command::Stop { targets: target("mail:*") }), None);
     world.secs(3000);
-    assert_eq!(world.states("mail"), [State::Fatal]);
+    assert_eq!(world.states("mail"), [State::Stopped]);
     assert_eq!(world.engine.next_deadline(), None);
 }
 
@@ -656,6 +656,27 @@ fn a_reload_touches_only_what_changed_and_rolls_a_changed_launch() {
 }
 
 #[test]
+fn a_mended_command_lifts_fatal_and_an_old_worker_that_dies_does_not_halt_its_roll() {
+    let mut spec = program("mail", 3);
+    spec.policy.startretries = Some(0);
+    let mut world = given(std::slice::from_ref(&spec));
+    world.exits("mail", 0, 1);
+    world.pass(Span::millis(1500));
+    assert_eq!(world.states("mail"), [State::Fatal, State::Running, State::Running]);
+    world.exits("mail", 2, 1);
+    Arc::make_mut(&mut spec.launch).command = vec![Template::text("mended")];
+    world.load(plan(&[spec]));
+    assert_eq!(world.states("mail"), [State::Starting, State::Stopping, State::Starting]);
+    // Number 2 was started with the old command, and fails with it: that is held against nobody.
+    world.take();
+    world.exits("mail", 2, 1);
+    assert_eq!(world.states("mail")[2], State::Starting);
+    assert!(world.take().iter().any(|effect| matches!(effect, Effect::Spawn { launch, .. } if launch.argv == ["mended"])));
+    let rolling = world.engine.view(world.now()).programs[0].rolling.clone();
+    assert_eq!(rolling.map(|roll| roll.halted), Some(None));
+}
+
+#[test]
 fn a_reload_with_errors_changes_nothing_and_says_so() {
     let mut world = given(&[program("mail", 1)]);
     world.secs(2);
@@ -762,4 +783,44 @@ fn autostart_off_leaves_slots_stopped_until_a_person_starts_them() {
     assert_eq!((slot.state, slot.wanted, slot.reason.as_str()), (State::Stopped, false, "not started: autostart is off"));
     world.ask(Command::Start { targets: target("all") }).unwrap();
     assert_eq!(world.states("mail"), [State::Starting]);
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn what_a_step_costs_in_a_wide_program() {
+    #[expect(clippy::disallowed_methods, reason = "a measurement")]
+    let clock = std::time::Instant::now;
+    let now = Now { moment: Moment(1_000_000), stamp: Stamp(0) };
+    for count in [1_000_u32, 10_000] {
+        let mut engine = Engine::new(1, now);
+        let mut effects = Vec::new();
+        let begin = clock();
+        engine.step(
+            now,
+            Event::PlanLoaded { ticket: None, dry: false, result: Ok(Box::new(plan(&[program("mail", count)]))) },
+            &mut effects,
+        );
+        let mut pid = 0;
+        let mut answers = std::mem::take(&mut effects);
+        for effect in answers.drain(..) {
+            if let Effect::Spawn { slot, run, .. } = effect {
+                pid += 1;
+                engine.step(now, Event::Spawned { run, slot, pid }, &mut effects);
+            }
+        }
+        println!("{count}: start {:?}", begin.elapsed());
+        let later = Now { moment: Moment(2_000_000), stamp: Stamp(1_000_000) };
+        let begin = clock();
+        engine.step(later, Event::Woke, &mut effects);
+        println!("{count}: all become RUNNING {:?}", begin.elapsed());
+        engine.view(later);
+        let begin = clock();
+        for pid in 1..=100 {
+            engine.step(later, Event::Ended { pid, exit: Exit::Code(1), leftovers: 0 }, &mut effects);
+        }
+        println!("{count}: one end with restart {:?}", begin.elapsed() / 100);
+        let begin = clock();
+        engine.view(later);
+        println!("{count}: a picture with 100 changes {:?}", begin.elapsed());
+    }
 }
