@@ -412,6 +412,7 @@ impl Ledger {
         let mut gone = old.map_or(&none, |old| &old.slots).iter().peekable();
         let spec = engine.plan().programs.get(name);
         let mut running = 0;
+        let mut taken = Vec::new();
         let mut last = None;
         for slot in &program.slots {
             assert!(last < Some(slot.number), "{name}: slots are shown in order of their numbers");
@@ -423,6 +424,9 @@ impl Ledger {
             let old = gone.next_if(|old| old.number == slot.number);
             if old.is_none_or(|old| !Arc::ptr_eq(old, slot)) {
                 let policy = spec.map(|spec| &spec.policy);
+                if old.is_some_and(|old| is_taken(old, slot)) {
+                    taken.push(slot.number);
+                }
                 self.check_slot(now, old.map(|old| &**old), slot, policy, engine);
             }
         }
@@ -432,19 +436,13 @@ impl Ledger {
         assert_eq!(program.running, running, "{name}: the count of running workers");
         if let Some(spec) = spec {
             assert_eq!(program.numprocs, spec.policy.numprocs, "{name}: numprocs");
-            if !self.shutting_down {
+            if !taken.is_empty() && !self.shutting_down {
                 let limit = spec.policy.recycle.concurrency.max(self.batches.get(name).copied().unwrap_or(0)).max(1);
-                let taken = |slot: &SlotView| old.and_then(|old| number_in(&old.slots, slot.number)).is_some_and(|old| is_taken(old, slot));
-                let fresh: Vec<u32> = program.slots.iter().filter(|slot| taken(slot)).map(|slot| slot.number).collect();
-                let away: Vec<u32> = program
-                    .slots
-                    .iter()
-                    .filter(|slot| self.slots.get(&SlotId::new(name, slot.number)).is_some_and(|facts| facts.away))
-                    .map(|slot| slot.number)
-                    .collect();
+                let is_away = |slot: &&Arc<SlotView>| self.slots.get(&SlotId::new(name, slot.number)).is_some_and(|facts| facts.away);
+                let away: Vec<u32> = program.slots.iter().filter(is_away).map(|slot| slot.number).collect();
                 assert!(
-                    fresh.is_empty() || away.len() <= limit as usize,
-                    "{name}: slots {fresh:?} are taken away to be replaced, and {away:?} are away, where {limit} may be"
+                    away.len() <= limit as usize,
+                    "{name}: slots {taken:?} are taken away to be replaced, and {away:?} are away, where {limit} may be"
                 );
             }
         }
@@ -510,6 +508,7 @@ impl Ledger {
         }
         if let Some(old) = old.filter(|old| is_taken(old, slot))
             && !by_person
+            && !shutting_down
         {
             facts.away = true;
             let since = facts.due_since.unwrap_or(now.moment);

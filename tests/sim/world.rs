@@ -542,7 +542,7 @@ impl World {
             );
         }
         let (old, new) = (self.engine.view(self.now), copy.view(self.now));
-        assert_eq!(timeless(&old), timeless(&new), "and so did its view");
+        assert_eq!(old.programs, new.programs, "and so did its view");
         self.engine = copy;
     }
 
@@ -727,12 +727,6 @@ impl World {
     pub fn is_deserted(&self) -> bool {
         self.procs.is_empty() && self.left.values().all(|left| left.forgotten)
     }
-}
-
-/// Dates ahead are stamps made when their part of the view was last drawn; after a jump of the wall clock a fresh drawing
-/// says them anew.
-fn timeless(view: &View) -> Vec<SlotView> {
-    view.slots().map(|slot| SlotView { next_try: slot.next_try.map(|_| Stamp(0)), ..(**slot).clone() }).collect()
 }
 
 impl Drop for World {
