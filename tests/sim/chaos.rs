@@ -281,7 +281,7 @@ impl Weather {
         policy.ready.timeout = self.span(1000, 60_000);
         let recycle = &mut policy.recycle;
         recycle.max_jobs = self.rng.one_in(3).then(|| (self.rng.between(1, 5), self.rng.between(5, 60)));
-        recycle.max_memory = self.rng.one_in(5).then(|| Bytes(64 << 20));
+        recycle.max_memory = self.rng.one_in(5).then_some(Bytes(64 << 20));
         recycle.sample_interval = Span(self.rng.between(1000, 20_000));
         recycle.max_lifetime = self.rng.one_in(4).then(|| Span(self.rng.between(10_000, 900_000)));
         recycle.min_lifetime = if self.rng.one_in(3) { Span(self.rng.between(1, 60_000)) } else { Span::ZERO };

@@ -65,6 +65,8 @@ pub struct Ledger {
     batches: BTreeMap<ProgramName, u32>,
     /// A worker said that it stops; so there may be a date although all is quiet.
     said_stopping: bool,
+    /// Programs of which a rolling restart was ever halted.
+    pub halted: BTreeSet<ProgramName>,
     /// How often each thing was seen, for the proof that a run was worth its time.
     pub seen: BTreeMap<&'static str, u64>,
 }
@@ -283,6 +285,9 @@ impl Ledger {
     fn told(&mut self, notice: &Notice) {
         assert_eq!(notice.seq, self.seq + 1, "notices are numbered without a gap");
         self.seq = notice.seq;
+        if let What::Rolling { halted: Some(_), .. } = notice.what {
+            self.halted.insert(ProgramName::new(&notice.about));
+        }
         let Some(slot) = &notice.slot else { return };
         match &notice.what {
             What::State { from, to, .. } => {

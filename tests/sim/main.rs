@@ -15,7 +15,7 @@ use chaos::{Fleet, Weather};
 use ganger::model::command::{Command, Reply};
 use ganger::model::state::State;
 use ganger::model::time::Span;
-use ganger::model::view::ProgramView;
+use ganger::model::view::{ProgramView, SlotView};
 use std::collections::BTreeMap;
 use world::World;
 
@@ -81,13 +81,19 @@ fn calm_down(world: &mut World) {
 /// Facts equal wants.
 fn is_settled(world: &World, program: &ProgramView) -> bool {
     let Some(spec) = world.engine.plan().programs.get(&program.name) else { return false };
+    let is_current = |slot: &SlotView| {
+        let launch = slot.pid.and_then(|pid| world.procs.get(&pid)).map(|proc| &proc.launch);
+        // A deployment that was halted leaves old workers alone, and a later roll need not mean all of them.
+        world.ledger.halted.contains(&program.name) || launch.is_none_or(|launch| **launch == spec.launch_of(slot.number))
+    };
     program.slots.len() == program.wanted as usize
+        && program.slots.iter().all(|slot| slot.due.is_none() && is_current(slot))
         && program.slots.iter().all(|slot| match slot.state {
             State::Running => slot.wanted,
             State::Stopped => !slot.wanted,
             // At rest, and nothing is going to change that.
             State::Exited => slot.next_try.is_none(),
-            State::Fatal => slot.next_try.is_none() && spec.policy.backoff.retry_after_fatal.is_none(),
+            State::Fatal => slot.next_try.is_none() && !(slot.wanted && spec.policy.backoff.retry_after_fatal.is_some()),
             State::Waiting => slot.wanted && spec.launch_of(slot.number).lock.is_some_and(|lock| world.is_held(&lock)),
             State::Launching | State::Starting | State::Backoff | State::Stopping | State::Clearing => false,
         })

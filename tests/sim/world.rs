@@ -18,7 +18,6 @@ use ganger::model::name::{RunId, SlotId};
 use ganger::model::notice::Notice;
 use ganger::model::notify::Notify;
 use ganger::model::plan::Plan;
-use ganger::model::rng::Rng;
 use ganger::model::signal::Signal;
 use ganger::model::spec::JobCount;
 use ganger::model::time::{Moment, Now, Span, Stamp};
@@ -108,6 +107,8 @@ pub struct Proc {
     pub run: RunId,
     pub slot: SlotId,
     pub character: Character,
+    /// What it was started with.
+    pub launch: Arc<Launch>,
     pub born: Moment,
     pub jobs: u64,
     pub busy: bool,
@@ -179,7 +180,6 @@ struct Left {
 pub struct World {
     pub engine: Engine,
     pub now: Now,
-    pub rng: Rng,
     pub procs: BTreeMap<i32, Proc>,
     /// What the definitions say when they are read the next time.
     pub definitions: Result<Plan, Vec<String>>,
@@ -217,7 +217,6 @@ impl World {
         World {
             engine: Engine::new(seed, now),
             now,
-            rng: Rng::seeded(seed ^ 0x5eed),
             procs: BTreeMap::new(),
             definitions: Ok(Plan::default()),
             casting: VecDeque::new(),
@@ -638,6 +637,7 @@ impl World {
             run,
             slot: slot.clone(),
             character,
+            launch: launch.clone(),
             born: self.now.moment,
             jobs: 0,
             busy: false,
