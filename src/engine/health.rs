@@ -4,8 +4,9 @@
 //! sign of life or with RUNNING, not with the start: booting is what readiness is for.
 
 use super::restart::SHORTEST;
-use super::slot::{Cause, Worker};
+use super::slot::Cause;
 use super::stop::{LONGEST_EXTENSION, whole_wait};
+use super::worker::Worker;
 use crate::model::notice::Why;
 use crate::model::spec::Policy;
 use crate::model::time::{Moment, Span};

@@ -4,7 +4,7 @@
 //! and wants, `reconcile` closes the gap between them. All state is data; it can be written down in mid-course, read
 //! back equal, and goes on as if nothing had been. The engine neither waits nor logs nor asks what time it is.
 //!
-//! `slot` holds the table of facts, `reconcile` the table of wants; `commands`, `reload` and `scale` edit wants; `restart`,
+//! `slot` holds the table of facts (`worker`: the process in it), `reconcile` the table of wants; `commands`, `reload` and `scale` edit wants; `restart`,
 //! `stop`, `health` and `recycle` are the arithmetic of the rules; `program`, `order` and `timers` keep the fleet;
 //! `report` draws the picture.
 
@@ -26,6 +26,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod worker;
 
 use crate::model::name::{ProgramName, RunId, SlotId};
 use crate::model::notice::What;

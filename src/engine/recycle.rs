@@ -6,7 +6,8 @@
 //! the pool. The stop itself is `stop`'s; that it is never a failure is seen to in `slot`.
 
 use super::program::Program;
-use super::slot::{Cause, Turn, Worker};
+use super::slot::{Cause, Turn};
+use super::worker::Worker;
 use crate::model::notice::Why;
 use crate::model::rng::Rng;
 use crate::model::spec::RecycleSpec;

@@ -7,7 +7,8 @@
 use super::Engine;
 use super::effect::Effect;
 use super::program::{MOST_SLOTS, Program};
-use super::slot::{Cause, Slot, Want, Worker};
+use super::slot::{Cause, Slot, Want};
+use super::worker::Worker;
 use crate::model::command::{Refusal, ScaleTo};
 use crate::model::name::{ProgramName, SlotId};
 use crate::model::notice::Why;

@@ -8,6 +8,7 @@ use super::desk::Desk;
 use super::health::{self, Trial};
 use super::restart::{self, Verdict};
 use super::stop::{Act, LONGEST_EXTENSION, Stop};
+use super::worker::Worker;
 use super::{effect::Effect, event::Sample, recycle};
 use crate::model::exit::Exit;
 use crate::model::launch::SpawnFault;
@@ -18,7 +19,6 @@ use crate::model::signal::Signal;
 use crate::model::spec::{Autorestart, Leftovers, ProgramSpec};
 use crate::model::state::State;
 use crate::model::time::{Moment, Now, Span, Stamp};
-use crate::model::units::Bytes;
 use crate::model::view::EndView;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -101,39 +101,6 @@ pub(super) struct Turn {
     pub(super) jobs: u64,
 }
 
-/// The process in a slot: one pid, one life.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Worker {
-    pub(super) run: RunId,
-    pub(super) pid: i32,
-    pub(super) started: Moment,
-    /// When it began to be RUNNING.
-    pub(super) trusted: Option<Moment>,
-    pub(super) watchdog: Option<Span>,
-    /// The last sign of life, or when we began to wait for one.
-    pub(super) watched_since: Option<Moment>,
-    pub(super) heartbeat: Option<Stamp>,
-    pub(super) said_stopping: Option<Moment>,
-    /// More time that it asked for.
-    pub(super) extended: Option<Moment>,
-    pub(super) status: Option<String>,
-    pub(super) jobs: u64,
-    pub(super) errors: u64,
-    /// The job in hand; empty: idle; `None`: it does not tell.
-    pub(super) job: Option<String>,
-    pub(super) job_since: Option<Moment>,
-    pub(super) job_since_at: Option<Stamp>,
-    /// When the number of jobs last grew without a word of a next one.
-    finished_at: Option<Moment>,
-    pub(super) max_jobs: Option<u64>,
-    pub(super) max_lifetime: Option<Span>,
-    pub(super) memory: Option<Bytes>,
-    pub(super) cpu: Option<Span>,
-    /// The last 64 samples as bits, newest lowest: over the limit or not.
-    pub(super) samples_over: u64,
-    pub(super) stop: Option<Stop>,
-}
-
 /// What an end comes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,48 +153,6 @@ pub(super) enum Happening {
 impl Cause {
     pub(super) fn new(why: Why, text: String) -> Cause {
         Cause { why, text }
-    }
-}
-
-impl Worker {
-    pub(super) fn new(run: RunId, pid: i32, now: Now) -> Worker {
-        Worker {
-            run,
-            pid,
-            started: now.moment,
-            trusted: None,
-            watchdog: None,
-            watched_since: None,
-            heartbeat: None,
-            said_stopping: None,
-            extended: None,
-            status: None,
-            jobs: 0,
-            errors: 0,
-            job: None,
-            job_since: None,
-            job_since_at: None,
-            finished_at: None,
-            max_jobs: None,
-            max_lifetime: None,
-            memory: None,
-            cpu: None,
-            samples_over: 0,
-            stop: None,
-        }
-    }
-
-    pub(super) fn has_job_in_hand(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| !job.is_empty())
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.job.as_ref().is_some_and(String::is_empty)
-    }
-
-    /// As far as it tells: without a job in hand, or having finished one in this very step.
-    pub(super) fn is_between_jobs(&self, now: Moment) -> bool {
-        !self.has_job_in_hand() || self.finished_at == Some(now)
     }
 }
 
@@ -619,7 +544,7 @@ impl Slot {
         };
         let Some(worker) = &mut self.worker else { return };
         if let Some((asked, waited)) = after {
-            let reason = deafness(worker, asked, waited, desk.now.moment);
+            let reason = worker.deafness(asked, waited, desk.now.moment);
             desk.tell(&self.label, Some(&self.id), What::Signalled { pid: worker.pid, signal, reason: reason.clone() });
             match (act, &mut worker.stop) {
                 (Act::Kill { first: true, .. }, Some(stop)) => stop.killed = Some(reason),
@@ -788,19 +713,6 @@ impl Slot {
             let what = What::State { from, to: state, reason: self.reason.clone(), pid, run: self.run };
             desk.tell(&self.label, Some(&self.id), what);
         }
-    }
-}
-
-/// What to say of a worker that was asked to go and did not: three different things to a tired operator.
-fn deafness(worker: &Worker, asked: Signal, waited: Span, now: Moment) -> String {
-    let job = worker.job.as_deref().unwrap_or_default();
-    if worker.has_job_in_hand() {
-        let since = worker.job_since.map_or(Span::ZERO, |at| now.since(at));
-        format!("was busy with job {job} for {since}; {asked} was sent {waited} ago")
-    } else if worker.is_idle() {
-        format!("idle, waiting in a blocked reserve: did not react to {asked} for {waited}")
-    } else {
-        format!("did not react to {asked} for {waited}")
     }
 }
 
