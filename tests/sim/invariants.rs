@@ -301,7 +301,8 @@ impl Ledger {
                 let facts = self.slots.entry(slot.clone()).or_default();
                 assert!(self.last_run.is_some_and(|last| *run <= last));
                 facts.last_why = Some(*why);
-                if *why == Why::NotReady {
+                // Also of one who was trusted, and then it is one too many: never too few.
+                if matches!(why, Why::NotReady | Why::Watchdog | Why::JobTimeout) {
                     facts.failures += 1;
                 }
                 self.count(match why {
@@ -496,7 +497,9 @@ impl Ledger {
         }
         if matches!(slot.state, State::Backoff | State::Fatal) && matches!(was, State::Stopping | State::Clearing) {
             let why = facts.last_why;
-            assert!(matches!(why, Some(Why::NotReady | Why::Crash)), "{id}: a stop that we asked for ({why:?}) counts as a failure");
+            // It did not get ready, or it hung before it was ready.
+            let failed = matches!(why, Some(Why::NotReady | Why::Crash | Why::Watchdog | Why::JobTimeout));
+            assert!(failed, "{id}: a stop that we asked for ({why:?}) counts as a failure");
         }
         if slot.state.pending() {
             let date = engine.next_deadline();

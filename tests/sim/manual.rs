@@ -686,6 +686,26 @@ fn a_worker_may_ask_to_be_treated_as_hung() {
 }
 
 #[test]
+fn a_worker_that_hangs_before_it_is_trusted_has_failed_to_start() {
+    // Else a worker that dies of its watchdog at boot would be started again and again, uncounted and without a pause.
+    let booting = |scene: Scene| {
+        scene.when(says(0, "WATCHDOG=trigger")).after(millis(50)).expect(is(0, Backoff)).expect(|scene| assert_eq!(scene.slot(0).tries, 1))
+    };
+    booting(given("mailer", 1).after(millis(100)));
+    given("mailer", 1)
+        .having(|spec| {
+            spec.policy.ready.notify = true;
+            Arc::make_mut(&mut spec.launch).watchdog = Some(seconds(5));
+        })
+        .staffed_with(|worker| worker.heartbeat = Some((seconds(1), seconds(2))))
+        .after(seconds(8))
+        .expect(is(0, Backoff))
+        .expect(ended(0, Why::Watchdog, "watchdog: no sign of life for 5 s"))
+        .after(seconds(3600))
+        .expect(is(0, Fatal));
+}
+
+#[test]
 fn symfony_54698_said_it_was_stopping_and_did_not() {
     ladder(given("mailer", 1))
         .after(seconds(2))
