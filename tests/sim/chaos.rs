@@ -30,6 +30,8 @@ pub struct Fleet {
     pub peace: Span,
     /// One step in so many is followed by a hand-over.
     pub handover: u64,
+    /// No rule of a program falls due by the clock while all its workers run.
+    pub timeless: bool,
 }
 
 pub struct Weather {
@@ -151,7 +153,7 @@ impl Weather {
             work,
             memory: (self.rng.between(10, 40) << 20, if self.rng.one_in(3) { self.rng.between(1, 4) << 18 } else { 0 }),
             leaves,
-            says_stopping: self.rng.one_in(4),
+            says_stopping: !self.fleet.timeless && self.rng.one_in(4),
             extends: self.rng.one_in(8).then(|| self.long_span(30_000)),
             zombie: if self.rng.one_in(5) { self.span(1, 400) } else { Span::ZERO },
             dies_hard: if self.rng.one_in(15) { self.span(1, 25_000) } else { Span::ZERO },
@@ -230,7 +232,7 @@ impl Weather {
         spec.process_name = Template(vec![Piece::Text(format!("{name}_")), Piece::Number { zero: true, width: 2 }]);
         spec.policy = self.policy();
         let mut launch = (*spec.launch).clone();
-        launch.watchdog = self.rng.one_in(4).then(|| self.span(2000, 30_000));
+        launch.watchdog = (!self.fleet.timeless && self.rng.one_in(4)).then(|| self.span(2000, 30_000));
         launch.lock = self.rng.one_in(10).then(|| match self.rng.between(0, 2) {
             // One for all slots of the program, or one for each, or one that other programs want as well.
             0 => LockSpec::Port(3800 + index as u16),
@@ -290,6 +292,13 @@ impl Weather {
         policy.jobs.timeout = self.rng.one_in(4).then(|| Span(self.rng.between(1000, 60_000)));
         if self.rng.one_in(3) {
             policy.jobs.count = JobCount::Lines { done: Some("DONE".into()), failed: Some("FAIL".into()), running: Some("RUN".into()) };
+        }
+        if self.fleet.timeless {
+            policy.recycle.max_lifetime = None;
+            policy.recycle.max_memory = None;
+            policy.recycle.min_lifetime = Span::ZERO;
+            policy.jobs.timeout = None;
+            policy.backoff.reset_after = None;
         }
         policy
     }
@@ -435,7 +444,7 @@ impl Weather {
                 if let Some(pid) = victim {
                     let told = Notify {
                         trigger: self.rng.one_in(3),
-                        stopping: self.rng.one_in(3),
+                        stopping: !self.fleet.timeless && self.rng.one_in(3),
                         extend_timeout: self.rng.one_in(2).then(|| self.long_span(10_000_000)),
                         status: Some("strange".into()),
                         ..Notify::default()

@@ -553,13 +553,16 @@ impl Ledger {
     }
 
     /// Something pending has a date; nothing pending has none. Walks over all, so it is not asked in every step.
-    fn check_dates(&self, now: Now, view: &View, engine: &Engine) {
+    fn check_dates(&mut self, now: Now, view: &View, engine: &Engine) {
         let date = engine.next_deadline();
         if let Some(slot) = view.slots().find(|slot| slot.state.pending()) {
             assert!(date.is_some(), "{} is {} and there is no date at all", slot.label(), slot.state);
         }
         let quiet = !self.shutting_down && !self.said_stopping && view.programs.iter().all(|program| is_quiet(program, engine));
         assert!(!quiet || date.is_none(), "nothing is pending at {now:?} and yet there is a date: {date:?}");
+        if quiet {
+            self.count("at rest");
+        }
         let shown = view.slots().filter(|slot| slot.state.holds_worker()).count();
         assert_eq!(shown, self.workers.len(), "as many workers are shown as live");
     }
