@@ -91,8 +91,10 @@ fn is_settled(world: &World, program: &ProgramView) -> bool {
         // A deployment that was halted leaves old workers alone, and a later roll need not mean all of them.
         world.ledger.halted.contains(&program.name) || launch.is_none_or(|launch| **launch == spec.launch_of(slot.number))
     };
+    // One that was taken away and waits for its lock is still away, and holds up those who are due after it.
+    let is_held_up = program.slots.iter().any(|slot| slot.state == State::Waiting);
     program.slots.len() == program.wanted as usize
-        && program.slots.iter().all(|slot| slot.due.is_none() && is_current(slot))
+        && program.slots.iter().all(|slot| is_held_up || (slot.due.is_none() && is_current(slot)))
         && program.slots.iter().all(|slot| match slot.state {
             State::Running => slot.wanted,
             State::Stopped => !slot.wanted,
