@@ -94,7 +94,11 @@ impl Ledger {
                 }
                 if !dry && result.is_ok() {
                     self.cause = Cause::Plan;
-                    self.excuse(|facts| facts.retry = Some(Moment(0)));
+                    // Dates that were set by the old rules may stand.
+                    self.excuse(|facts| {
+                        facts.retry = Some(Moment(0));
+                        facts.due_since = facts.due_since.map(|_| Moment(0));
+                    });
                     self.batches.clear();
                 }
             }

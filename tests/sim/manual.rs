@@ -495,6 +495,20 @@ fn a_worker_that_has_done_its_jobs_is_replaced_and_nothing_failed() {
 }
 
 #[test]
+fn a_reason_stays_although_the_limit_is_lifted_while_the_last_job_is_waited_for() {
+    // Once found by seed 480521013299: "jobs 1240 of 10" without the word that it was recycled.
+    given("mailer", 1)
+        .having(|spec| spec.policy.recycle.max_jobs = Some((10, 10)))
+        .after(seconds(2))
+        .when(says(0, "X_JOBS=10\nX_JOB=mail-11"))
+        .having(|spec| spec.policy.recycle.max_jobs = None)
+        .when(reload(false))
+        .when(says(0, "X_JOBS=11\nX_JOB="))
+        .after(seconds(1))
+        .expect(ended(0, Why::Jobs, "recycled: jobs 10 of 10"));
+}
+
+#[test]
 fn memory_over_the_limit_in_k_of_n_samples_recycles() {
     given("mailer", 1)
         .having(|spec| {
