@@ -43,14 +43,14 @@ pub(super) fn date(worker: &Worker, spec: &RecycleSpec, now: Moment) -> Option<M
 
 /// The words of a cause, brought up to date: it may have waited for its turn.
 pub(super) fn words(cause: &Cause, worker: &Worker, spec: &RecycleSpec, now: Moment) -> String {
-    match cause.why {
-        Why::Jobs => jobs_words(worker).map_or_else(|| cause.text.clone(), |words| format!("recycled: {words}")),
-        Why::Lifetime => age_words(worker, now).map_or_else(|| cause.text.clone(), |words| format!("recycled: {words}")),
-        Why::Memory if memory_is_over(worker, spec) => {
-            memory_words(worker, spec).map_or_else(|| cause.text.clone(), |words| format!("recycled: {words}"))
+    // The limit may have changed on a reload, or memory come down; then what was so when it fell due is what counts.
+    let now_so = match cause.why {
+        Why::Jobs => jobs_words(worker).filter(|_| worker.max_jobs.is_some_and(|limit| worker.jobs >= limit)),
+        Why::Memory => memory_words(worker, spec).filter(|_| memory_is_over(worker, spec)),
+        Why::Lifetime => {
+            let is_old = worker.max_lifetime.is_some_and(|limit| now.since(worker.started) >= limit);
+            age_words(worker, now).filter(|_| is_old)
         }
-        // Below the limit again just now; what was measured when it fell due is what counts.
-        Why::Memory => format!("recycled: {}", cause.text),
         Why::Crash
         | Why::Finished
         | Why::Watchdog
@@ -60,8 +60,9 @@ pub(super) fn words(cause: &Cause, worker: &Worker, spec: &RecycleSpec, now: Mom
         | Why::Scale
         | Why::Deploy
         | Why::Removed
-        | Why::Shutdown => cause.text.clone(),
-    }
+        | Why::Shutdown => return cause.text.clone(),
+    };
+    format!("recycled: {}", now_so.as_ref().unwrap_or(&cause.text))
 }
 
 /// Gives turns to due slots of `program` while its budgets have room. Returns the numbers of those who got one.

@@ -622,6 +622,8 @@ impl Slot {
             };
             let fate = match stop.why {
                 Why::NotReady => Fate::FailedStart { text: text.clone() },
+                // It hung before it was trusted. Restarted at once and uncounted, one that hangs at boot would do so for ever.
+                Why::Watchdog | Why::JobTimeout if worker.trusted.is_none() => Fate::FailedStart { text: text.clone() },
                 // A hung worker is a crashed one, and is judged like that.
                 Why::Watchdog if policy.autorestart == Autorestart::Never => Fate::Exited { text: text.clone(), verdict: Verdict::Rest },
                 Why::Watchdog
