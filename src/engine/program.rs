@@ -212,7 +212,10 @@ fn is_back(slot: &Slot) -> bool {
         State::Running => slot.turn.is_none() && slot.replace.is_none(),
         State::Exited | State::Fatal => !slot.fresh,
         State::Stopped => slot.want == Want::Down,
-        State::Launching | State::Waiting | State::Starting | State::Backoff | State::Stopping | State::Clearing => false,
+        // Somebody else has its lock, for as long as he likes; the others must not grow without bound meanwhile.
+        State::Waiting => true,
+        // A start that fails keeps its place: to recycle on would empty the pool.
+        State::Launching | State::Starting | State::Backoff | State::Stopping | State::Clearing => false,
     }
 }
 

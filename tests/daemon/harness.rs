@@ -237,11 +237,20 @@ pub fn is_alive(pid: i32) -> bool {
 
 /// Pids of running processes whose command line contains `word`.
 pub fn processes_with(word: &str) -> Vec<i32> {
+    processes(|line| line.contains(word))
+}
+
+/// Pids of running processes with just this command line.
+pub fn processes_running(command: &str) -> Vec<i32> {
+    processes(|line| line.trim_end() == command)
+}
+
+fn processes(is_meant: impl Fn(&str) -> bool) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("there is /proc").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
-        if String::from_utf8_lossy(&line).contains(word) && is_alive(pid) && pid != std::process::id() as i32 {
+        if is_meant(&String::from_utf8_lossy(&line).replace('\0', " ")) && is_alive(pid) && pid != std::process::id() as i32 {
             found.push(pid);
         }
     }

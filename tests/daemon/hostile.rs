@@ -1,6 +1,6 @@
 //! Workers and machines at their worst. Each test holds what the operator sees, too.
 
-use crate::harness::{Fleet, http, is_alive, processes_with, slot, until};
+use crate::harness::{Fleet, http, is_alive, processes_running, slot, until};
 use ganger::model::exit::Exit;
 use ganger::model::signal::Signal;
 use ganger::model::state::State;
@@ -28,17 +28,17 @@ fn a_worker_that_double_forks_and_setsids_does_not_escape() {
     fleet.script("escape.sh", "#!/bin/sh\nsh -c 'setsid sleep 100077 & exit 0'\nexec sleep 100078\n");
     fleet.launch();
     fleet.until_all_run();
-    until("the grandchild", || (!processes_with("sleep\0100077").is_empty()).then_some(()), || fleet.describe());
+    until("the grandchild", || (!processes_running("sleep 100077").is_empty()).then_some(()), || fleet.describe());
     fleet.ctl_ok(&["stop", "fork"]);
-    assert_eq!(processes_with("sleep\0100077"), Vec::<i32>::new(), "{}", fleet.describe());
+    assert_eq!(processes_running("sleep 100077"), Vec::<i32>::new(), "{}", fleet.describe());
     let events = fleet.ctl_ok(&["events"]);
     assert!(events.contains("outlived"), "{events}");
 
     // And a wrapper that dies leaves no second worker in the slot.
     fleet.ctl_ok(&["start", "fork"]);
     let view = fleet.until_all_run();
-    until("the grandchild again", || (processes_with("sleep\0100077").len() == 1).then_some(()), || fleet.describe());
-    let old = processes_with("sleep\0100077")[0];
+    until("the grandchild again", || (processes_running("sleep 100077").len() == 1).then_some(()), || fleet.describe());
+    let old = processes_running("sleep 100077")[0];
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(slot(&view, "fork").pid.expect("it runs")), nix::sys::signal::Signal::SIGKILL)
         .expect("it lives");
     fleet.until("the next life", |view| slot(view, "fork").starts == 3);

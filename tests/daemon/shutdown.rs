@@ -1,6 +1,6 @@
 //! The end, and what an earlier daemon left behind.
 
-use crate::harness::{Fleet, is_alive, processes_with, slot, until};
+use crate::harness::{Fleet, is_alive, processes_running, processes_with, slot, until};
 use ganger::model::state::State;
 
 #[test]
@@ -54,7 +54,7 @@ fn after_kill_9_of_the_daemon_a_new_one_never_doubles_the_fleet() {
     daemon.wait().expect("it is our child");
     fleet.launch();
     fleet.until("three run", |view| view.slots().filter(|slot| slot.state == State::Running).count() == 3);
-    assert_eq!(processes_with("sleep\0100042").len(), 3);
+    assert_eq!(processes_running("sleep 100042").len(), 3);
 }
 
 #[test]
