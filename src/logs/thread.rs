@@ -298,9 +298,13 @@ impl Thread {
 
     fn begin(&mut self, slot: &SlotId, run: RunId) {
         let Some((number, log, bench)) = self.log(slot) else { return };
-        log.drain(bench);
-        log.finish(bench.now);
-        self.tell(number);
+        // What is in the pipe is taken for the last words of the life before: the new worker may have begun to write, but
+        // then its first lines are only counted to its predecessor, and the totals stay right. A first life has none.
+        if log.run.is_some() {
+            log.drain(bench);
+            log.finish(bench.now);
+            self.tell(number);
+        }
         if let Some((_, log, _)) = self.log(slot) {
             log.run = Some(run);
             if let Some(counter) = &mut log.counter {
