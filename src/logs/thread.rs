@@ -298,13 +298,16 @@ impl Thread {
 
     fn begin(&mut self, slot: &SlotId, run: RunId) {
         let Some((number, log, bench)) = self.log(slot) else { return };
-        // What is in the pipe is taken for the last words of the life before: the new worker may have begun to write, but
-        // then its first lines are only counted to its predecessor, and the totals stay right. A first life has none.
-        if log.run.is_some() {
-            log.drain(bench);
-            log.finish(bench.now);
-            self.tell(number);
+        // A first life has no predecessor: whatever was read so far is its own, however late we hear of its beginning.
+        if log.run.is_none() {
+            log.run = Some(run);
+            return self.tell(number);
         }
+        // What is in the pipe is taken for the last words of the life before. The new worker may have begun to write, but then
+        // its first lines are only counted to its predecessor, and the totals stay right.
+        log.drain(bench);
+        log.finish(bench.now);
+        self.tell(number);
         if let Some((_, log, _)) = self.log(slot) {
             log.run = Some(run);
             if let Some(counter) = &mut log.counter {
