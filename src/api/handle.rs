@@ -4,6 +4,7 @@
 use crate::logs::Logs;
 use crate::model::command::{Answer, Command, Refusal};
 use crate::model::notice::Notice;
+use crate::model::plan::Plan;
 use crate::model::view::View;
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -20,13 +21,20 @@ pub struct Ask {
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
     view: watch::Receiver<Arc<View>>,
+    plan: watch::Receiver<Arc<Plan>>,
     notices: broadcast::Sender<Arc<Notice>>,
     logs: Logs,
 }
 
 impl Handle {
-    pub fn new(asks: mpsc::Sender<Ask>, view: watch::Receiver<Arc<View>>, notices: broadcast::Sender<Arc<Notice>>, logs: Logs) -> Handle {
-        Handle { asks, view, notices, logs }
+    pub fn new(
+        asks: mpsc::Sender<Ask>,
+        view: watch::Receiver<Arc<View>>,
+        plan: watch::Receiver<Arc<Plan>>,
+        notices: broadcast::Sender<Arc<Notice>>,
+        logs: Logs,
+    ) -> Handle {
+        Handle { asks, view, plan, notices, logs }
     }
 
     /// Asks the engine. The answer says what was set going; whoever wants to see it done follows the view.
@@ -41,6 +49,11 @@ impl Handle {
     /// The newest picture.
     pub fn view(&self) -> Arc<View> {
         self.view.borrow().clone()
+    }
+
+    /// The definitions in force.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.borrow().clone()
     }
 
     /// Pictures as they come; only the newest is kept.

@@ -534,7 +534,12 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = match &self.0 {
             Refusal::NoSuch { .. } => StatusCode::NOT_FOUND,
-            Refusal::AlreadyStarted | Refusal::NotRunning | Refusal::Busy { .. } => StatusCode::CONFLICT,
+            Refusal::AlreadyStarted
+            | Refusal::NotRunning
+            | Refusal::AlreadyAdded { .. }
+            | Refusal::StillRunning { .. }
+            | Refusal::NoStdin
+            | Refusal::Busy { .. } => StatusCode::CONFLICT,
             Refusal::OutOfBounds { .. } | Refusal::BadConfig { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::NotAllowed { .. } => StatusCode::FORBIDDEN,

@@ -64,7 +64,7 @@ impl House {
             }
         });
         let logs = Logs::start(100, Box::new(|_| {})).expect("logs start");
-        let handle = Handle::new(asks, views, notices.clone(), logs.clone());
+        let handle = Handle::new(asks, views, no_plan(), notices.clone(), logs.clone());
         let path = dir.path().join("ganger.sock");
         let spec = SocketSpec { path: path.to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
         let host = HostInfo { version: "1.2.3".into(), pid: 42, config: "/etc/ganger.toml".into(), footing: vec!["no keeper".into()] };
@@ -75,7 +75,7 @@ impl House {
     /// A desk of its own over the same engine, for a router without a socket.
     fn desk(&self) -> Desk {
         let (asks, _) = mpsc::channel(1);
-        let handle = Handle::new(asks, self.view.subscribe(), self.notices.clone(), self.logs.clone());
+        let handle = Handle::new(asks, self.view.subscribe(), no_plan(), self.notices.clone(), self.logs.clone());
         let (_, closing) = watch::channel(true);
         Desk::new(handle, HostInfo::default(), Access::new(0, 0, 0), Arc::new(Ring::new(7)), closing)
     }
@@ -177,7 +177,14 @@ fn script(command: &Command) -> Answer {
         Command::Restart { .. } | Command::Roll { .. } | Command::Recycle { .. } | Command::Signal { .. } => {
             Ok(Reply::Outcomes(Vec::new()))
         }
-        Command::Refresh | Command::Shutdown => Ok(Reply::Done),
+        Command::Reread
+        | Command::AddGroup { .. }
+        | Command::RemoveGroup { .. }
+        | Command::Feed { .. }
+        | Command::Renew
+        | Command::Remote { .. }
+        | Command::Refresh
+        | Command::Shutdown => Ok(Reply::Done),
     }
 }
 
@@ -593,7 +600,7 @@ async fn a_second_daemon_at_the_same_socket_is_refused_and_the_first_goes_on() {
     let (asks, _asked) = mpsc::channel(1);
     let (_view, views) = watch::channel(Arc::new(View::default()));
     let logs = Logs::start(100, Box::new(|_| {})).expect("logs start");
-    let handle = Handle::new(asks, views, broadcast::channel(1).0, logs);
+    let handle = Handle::new(asks, views, no_plan(), broadcast::channel(1).0, logs);
     let spec = SocketSpec { path: house.path().to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
     let error = Doors::open(handle, spec, None, HostInfo::default()).expect_err("it is taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
@@ -610,7 +617,7 @@ async fn an_inherited_listener_is_served_and_its_file_stays() {
     let (asks, _asked) = mpsc::channel(1);
     let (_view, views) = watch::channel(Arc::new(View::default()));
     let logs = Logs::start(100, Box::new(|_| {})).expect("logs start");
-    let handle = Handle::new(asks, views, broadcast::channel(1).0, logs);
+    let handle = Handle::new(asks, views, no_plan(), broadcast::channel(1).0, logs);
     let spec = SocketSpec { path: path.to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
     let doors = Doors::open(handle, spec, Some(listener), HostInfo::default()).expect("they open");
     let mut stream = UnixStream::connect(&path).await.expect("somebody listens");
@@ -632,4 +639,8 @@ async fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
         let response = hyper::service::Service::call(&router, request).await.expect("infallible");
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
+}
+
+fn no_plan() -> watch::Receiver<Arc<crate::model::plan::Plan>> {
+    watch::channel(Arc::default()).1
 }

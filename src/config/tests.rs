@@ -96,7 +96,7 @@ fn numbered(before: &str, after: &str) -> Template {
 }
 
 fn log(path: Template) -> StreamSpec {
-    StreamSpec { sinks: vec![Sink::File(LogFile { path, max_bytes: Bytes::mib(50), backups: 10 })] }
+    StreamSpec { sinks: vec![Sink::File(LogFile { path, max_bytes: Bytes::mib(50), backups: 10 })], ..StreamSpec::default() }
 }
 
 /// What a definition is that says no more than its command: the defaults, with what follows from its name.
@@ -274,12 +274,16 @@ fn log_files_go_where_they_are_sent() {
         "stdout_logfile = \"w.log\"\nstdout_logfile_maxbytes = \"1MB\"\nstdout_logfile_backups = 0\nstderr_logfile = \"none\"\nstrip_ansi = true",
     );
     let file = LogFile { path: Template::text("/etc/ganger/w.log"), max_bytes: Bytes::mib(1), backups: 0 };
-    assert_eq!(spec.output.stdout, StreamSpec { sinks: vec![Sink::File(file)] });
+    assert_eq!(spec.output.stdout, StreamSpec { sinks: vec![Sink::File(file)], ..StreamSpec::default() });
     assert_eq!(spec.output.stderr, StreamSpec::default());
     assert!(spec.output.strip_ansi);
     let devices = with("numprocs = 3\nstdout_logfile = \"/dev/stdout\"");
     let file = LogFile { path: Template::text("/dev/stdout"), max_bytes: Bytes(0), backups: 10 };
-    assert_eq!(devices.output.stdout, StreamSpec { sinks: vec![Sink::File(file)] }, "a device is neither numbered nor rotated");
+    assert_eq!(
+        devices.output.stdout,
+        StreamSpec { sinks: vec![Sink::File(file)], ..StreamSpec::default() },
+        "a device is neither numbered nor rotated"
+    );
 }
 
 #[test]

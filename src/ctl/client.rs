@@ -65,6 +65,9 @@ impl Trouble {
                 | Refusal::AlreadyStarted
                 | Refusal::NotRunning
                 | Refusal::OutOfBounds { .. }
+                | Refusal::AlreadyAdded { .. }
+                | Refusal::StillRunning { .. }
+                | Refusal::NoStdin
                 | Refusal::ShuttingDown
                 | Refusal::Busy { .. },
             )

@@ -9,7 +9,7 @@ use std::io;
 pub async fn reload(client: &Client, dry: bool, screen: &mut Screen<'_>) -> Result<io::Result<i32>, Trouble> {
     match client.ask(&Command::Reload { dry }).await {
         Ok(Reply::Changes(changes)) => Ok(print(&changes, dry, screen)),
-        Ok(reply @ (Reply::Outcomes(_) | Reply::Scaled { .. } | Reply::Done)) => {
+        Ok(reply @ (Reply::Outcomes(_) | Reply::Scaled { .. } | Reply::Groups { .. } | Reply::Done)) => {
             Err(Trouble::Odd { path: "/api/v1/reload".to_owned(), status: 200, text: format!("{reply:?}") })
         }
         Err(Trouble::Refused(Refusal::BadConfig { faults })) => Ok(print_faults(&faults, dry, screen)),

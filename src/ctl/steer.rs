@@ -403,7 +403,7 @@ impl Goal {
 fn outcomes(reply: Reply) -> Result<Vec<Outcome>, Trouble> {
     match reply {
         Reply::Outcomes(outcomes) => Ok(outcomes),
-        Reply::Scaled { .. } | Reply::Changes(_) | Reply::Done => Err(odd(&reply)),
+        Reply::Scaled { .. } | Reply::Changes(_) | Reply::Groups { .. } | Reply::Done => Err(odd(&reply)),
     }
 }
 

@@ -96,7 +96,7 @@ pub async fn clear(client: &Client, names: &[String], screen: &mut Screen<'_>) -
     let targets: Vec<Target> = names.iter().map(|name| Target::read(name)).collect();
     match client.post("/api/v1/logs/clear", &serde_json::json!({ "targets": targets })).await {
         Ok(Reply::Outcomes(outcomes)) => Ok(steer::print_outcomes(&outcomes, "cleared", screen)),
-        Ok(reply @ (Reply::Scaled { .. } | Reply::Changes(_) | Reply::Done)) => {
+        Ok(reply @ (Reply::Scaled { .. } | Reply::Changes(_) | Reply::Groups { .. } | Reply::Done)) => {
             Err(Trouble::Odd { path: "/api/v1/logs/clear".to_owned(), status: 200, text: format!("{reply:?}") })
         }
         Err(Trouble::Refused(Refusal::NoSuch { name, nearest })) => Ok(status::tell_unknown(&name, nearest.as_deref(), screen).map(|()| 1)),

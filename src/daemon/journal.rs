@@ -111,7 +111,7 @@ fn level_of(what: &What) -> Level {
         What::State { to: State::Launching | State::Starting, .. } => Level::Debug,
         What::State { .. } | What::Spawned { .. } | What::Ended { .. } | What::Due { .. } | What::Scaled { .. } => Level::Info,
         What::Signalled { .. } | What::Rolling { .. } | What::Asked { .. } | What::Loaded { .. } | What::LogHealed { .. } => Level::Info,
-        What::Daemon { .. } => Level::Info,
+        What::GroupAdded { .. } | What::GroupRemoved { .. } | What::Remote { .. } | What::Daemon { .. } => Level::Info,
     }
 }
 

@@ -37,6 +37,7 @@ pub struct Sources {
 /// Where what happened is told.
 pub struct Publisher {
     pub view: watch::Sender<Arc<View>>,
+    pub plan: watch::Sender<Arc<Plan>>,
     pub notices: broadcast::Sender<Arc<Notice>>,
 }
 
@@ -294,7 +295,13 @@ impl Foreman {
 
     /// The handle that doors hold.
     pub fn handle(&self, asks: tokio::sync::mpsc::Sender<Ask>) -> Handle {
-        Handle::new(asks, self.publisher.view.subscribe(), self.publisher.notices.clone(), self.hands.logs.clone())
+        Handle::new(
+            asks,
+            self.publisher.view.subscribe(),
+            self.publisher.plan.subscribe(),
+            self.publisher.notices.clone(),
+            self.hands.logs.clone(),
+        )
     }
 }
 

@@ -152,7 +152,8 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
     let now = clock::now();
     let mut engine = Engine::new(now.stamp.0 as u64 ^ u64::from(std::process::id()), now);
     let picture: Arc<View> = engine.view(now);
-    let publisher = Publisher { view: watch::channel(picture).0, notices: broadcast::channel(4096).0 };
+    let publisher =
+        Publisher { view: watch::channel(picture).0, plan: watch::channel(Arc::default()).0, notices: broadcast::channel(4096).0 };
     let loader = boot::Loader::new(config.to_owned(), plan.daemon.clone(), loaded);
     let hands = Hands::new(Tools {
         logs: logs.clone(),

@@ -29,6 +29,12 @@ impl Engine {
             | Command::Scale { .. }
             | Command::Signal { .. }
             | Command::Reload { .. }
+            | Command::Reread
+            | Command::AddGroup { .. }
+            | Command::RemoveGroup { .. }
+            | Command::Feed { .. }
+            | Command::Renew
+            | Command::Remote { .. }
             | Command::Shutdown => {
                 let what = What::Asked { who: who.to_owned(), command: in_words(&command) };
                 self.tell(now, "", None, what, effects);
@@ -54,6 +60,12 @@ impl Engine {
             | Command::Scale { .. }
             | Command::Signal { .. }
             | Command::Reload { .. }
+            | Command::Reread
+            | Command::AddGroup { .. }
+            | Command::RemoveGroup { .. }
+            | Command::Feed { .. }
+            | Command::Renew
+            | Command::Remote { .. }
                 if self.closing.is_some() =>
             {
                 Err(Refusal::ShuttingDown)
@@ -75,6 +87,12 @@ impl Engine {
                 effects.push(Effect::LoadPlan { ticket, dry });
                 return;
             }
+            Command::Reread
+            | Command::AddGroup { .. }
+            | Command::RemoveGroup { .. }
+            | Command::Feed { .. }
+            | Command::Renew
+            | Command::Remote { .. } => Err(Refusal::Malformed { why: "this request is not served yet".to_owned() }),
         };
         reply(ticket, answer, effects);
     }
@@ -400,6 +418,12 @@ fn in_words(command: &Command) -> String {
         Command::Signal { targets, signal } => format!("signal {signal} {}", list(targets)),
         Command::Reload { dry: false } => "reload".to_owned(),
         Command::Reload { dry: true } => "plan".to_owned(),
+        Command::Reread => "reread".to_owned(),
+        Command::AddGroup { name } => format!("add {name}"),
+        Command::RemoveGroup { name } => format!("remove {name}"),
+        Command::Feed { target, .. } => format!("write to {target}"),
+        Command::Renew => "restart everything".to_owned(),
+        Command::Remote { event, .. } => format!("tell listeners of {event}"),
         Command::Refresh => "refresh".to_owned(),
         Command::Shutdown => "shutdown".to_owned(),
     }

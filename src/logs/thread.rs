@@ -422,7 +422,7 @@ mod tests {
 
     fn to_file(path: &Path) -> StreamSpec {
         let path = Template::text(path.to_str().unwrap());
-        StreamSpec { sinks: vec![Sink::File(LogFile { path, max_bytes: Bytes(0), backups: 0 })] }
+        StreamSpec { sinks: vec![Sink::File(LogFile { path, max_bytes: Bytes(0), backups: 0 })], ..StreamSpec::default() }
     }
 
     fn counting() -> JobsSpec {

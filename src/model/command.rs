@@ -47,6 +47,28 @@ pub enum Command {
     Reload {
         dry: bool,
     },
+    /// Supervisor's `reloadConfig`: reads the definitions and keeps them for `AddGroup`, without touching anything.
+    Reread,
+    /// Takes a group up from what was read last (`Reread`); its autostart programs start.
+    AddGroup {
+        name: String,
+    },
+    /// Forgets a group of which nothing runs.
+    RemoveGroup {
+        name: String,
+    },
+    /// Writes to a worker's standard input.
+    Feed {
+        target: Target,
+        text: String,
+    },
+    /// Stops everything, reads the definitions again, and starts (Supervisor's `restart` and SIGHUP).
+    Renew,
+    /// Tells listeners of something from outside (REMOTE_COMMUNICATION).
+    Remote {
+        event: String,
+        data: String,
+    },
     /// Reads memory and processor time of every worker now.
     Refresh,
     Shutdown,
@@ -83,6 +105,12 @@ pub enum Reply {
     },
     /// What a reload changed (or, dry, would change).
     Changes(Changes),
+    /// What `Reread` found, by group.
+    Groups {
+        added: Vec<String>,
+        changed: Vec<String>,
+        removed: Vec<String>,
+    },
     Done,
 }
 
@@ -145,6 +173,16 @@ pub enum Refusal {
         faults: Vec<String>,
     },
     ShuttingDown,
+    /// A group of that name is active already.
+    AlreadyAdded {
+        name: String,
+    },
+    /// Something of the group still runs.
+    StillRunning {
+        name: String,
+    },
+    /// The worker has no standard input that can be written to.
+    NoStdin,
     /// Another request of the kind is under way.
     Busy {
         with: String,
@@ -170,6 +208,9 @@ impl fmt::Display for Refusal {
             Refusal::OutOfBounds { asked, min, max } if *max == u32::MAX => write!(f, "{asked} is below the bound of {min} (scale.min)"),
             Refusal::OutOfBounds { asked, min, max } => write!(f, "{asked} is outside of {min}..{max} (scale.min, scale.max)"),
             Refusal::BadConfig { faults } => write!(f, "the definitions have {} error(s); nothing was changed", faults.len()),
+            Refusal::AlreadyAdded { name } => write!(f, "group {name} is already active"),
+            Refusal::StillRunning { name } => write!(f, "group {name} still has running workers; stop them first"),
+            Refusal::NoStdin => f.write_str("it has no standard input that can be written to"),
             Refusal::ShuttingDown => f.write_str("the daemon is shutting down"),
             Refusal::Busy { with } => write!(f, "busy with {with}"),
             Refusal::NotAllowed { why } | Refusal::Malformed { why } => f.write_str(why),

@@ -90,6 +90,17 @@ pub enum What {
     LogHealed {
         lost: u64,
     },
+    GroupAdded {
+        group: String,
+    },
+    GroupRemoved {
+        group: String,
+    },
+    /// Something from outside for listeners (REMOTE_COMMUNICATION).
+    Remote {
+        event: String,
+        data: String,
+    },
     Daemon {
         text: String,
     },
@@ -170,6 +181,9 @@ impl fmt::Display for Notice {
             What::LoadFailed { faults } => write!(f, "definitions not taken, {} error(s): {}", faults.len(), faults.join("; ")),
             What::LogTrouble { text, lost } => write!(f, "{about}: cannot write its log: {text} ({lost} lines lost so far)"),
             What::LogHealed { lost } => write!(f, "{about}: its log is written again; {lost} lines were lost"),
+            What::GroupAdded { group } => write!(f, "group {group} added"),
+            What::GroupRemoved { group } => write!(f, "group {group} removed"),
+            What::Remote { event, .. } => write!(f, "remote event {event}"),
             What::Daemon { text } | What::Trouble { text } if about.is_empty() => f.write_str(text),
             What::Daemon { text } | What::Trouble { text } => write!(f, "{about}: {text}"),
         }

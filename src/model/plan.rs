@@ -1,7 +1,9 @@
 //! `Plan`: all definitions in force, checked; and the difference between two of them.
 
+use crate::model::launch::User;
 use crate::model::name::{GroupName, ProgramName};
 use crate::model::spec::{LaunchSpec, Policy, ProgramSpec};
+use crate::model::units::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +32,70 @@ pub struct DaemonSpec {
     pub socket: SocketSpec,
     /// Lines of every slot's output that are kept in memory, whatever the sinks.
     pub ring_lines: u32,
+    /// What only a `supervisord.conf` says; `None` for a native file.
+    pub supervisord: Option<SupervisordSpec>,
+}
+
+/// What a `supervisord.conf` says of the daemon, with Supervisor's defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupervisordSpec {
+    /// `[unix_http_server…]` and `[inet_http_server…]`, in the order of the file.
+    pub doors: Vec<DoorSpec>,
+    pub log_file: String,
+    pub log_max_bytes: Bytes,
+    pub log_backups: u32,
+    pub pid_file: String,
+    pub identifier: String,
+    pub nodaemon: bool,
+    pub silent: bool,
+    pub minfds: u64,
+    pub minprocs: u64,
+    pub nocleanup: bool,
+    /// Where AUTO logs are made.
+    pub child_log_dir: String,
+    /// Applied only when the daemon goes into the background.
+    pub umask: u32,
+    pub directory: Option<String>,
+    pub user: Option<User>,
+}
+
+/// One of Supervisor's HTTP servers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DoorSpec {
+    /// The section's name, for messages.
+    pub section: String,
+    pub at: DoorAt,
+    /// User and password that a client must give; `None`: nobody is asked.
+    pub login: Option<(String, Password)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoorAt {
+    Unix(SocketSpec),
+    /// An empty host: all addresses, IPv4.
+    Tcp {
+        host: String,
+        port: u16,
+    },
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Password {
+    Plain(String),
+    /// `{SHA}` and lower-case hex of the SHA-1.
+    Sha1(String),
+}
+
+/// Never shows the secret: plans are printed in messages and tests.
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Password::Plain(_) => "Plain(…)",
+            Password::Sha1(_) => "Sha1(…)",
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -85,7 +151,7 @@ macro_rules! differing {
 fn difference(old: &ProgramSpec, new: &ProgramSpec) -> Option<Change> {
     let mut launch = Vec::new();
     // A new group or process name is a new label in the worker's environment, so it counts as launch.
-    differing!(launch, old, new, group => "group", process_name => "process_name");
+    differing!(launch, old, new, group => "group", process_name => "process_name", kind => "kind");
     // Destructured, so that a new field must be put in one of the lists.
     let LaunchSpec {
         command: _,
@@ -98,13 +164,15 @@ fn difference(old: &ProgramSpec, new: &ProgramSpec) -> Option<Change> {
         no_new_privs: _,
         rlimits: _,
         session: _,
+        stdin: _,
         redirect_stderr: _,
+        server_url: _,
         lock: _,
         watchdog: _,
     } = &*new.launch;
     differing!(launch, old.launch, new.launch, command => "command", environment => "environment", directory => "directory", user => "user", umask => "umask",
         nice => "nice", oom_score_adj => "oom_score_adj", no_new_privs => "no_new_privs", rlimits => "rlimits", session => "session",
-        redirect_stderr => "redirect_stderr", lock => "singleton.lock", watchdog => "watchdog");
+        stdin => "stdin", redirect_stderr => "redirect_stderr", server_url => "serverurl", lock => "singleton.lock", watchdog => "watchdog");
     let mut policy = Vec::new();
     differing!(policy, old.output, new.output, stdout => "stdout_logfile", stderr => "stderr_logfile", strip_ansi => "strip_ansi");
     let Policy {

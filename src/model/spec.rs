@@ -18,11 +18,58 @@ use std::sync::Arc;
 pub struct ProgramSpec {
     pub name: ProgramName,
     pub group: GroupName,
+    pub kind: Kind,
     /// The process's name within its group; differs from slot to slot when there may be more than one.
     pub process_name: Template,
     pub launch: Arc<LaunchSpec>,
     pub output: OutputSpec,
     pub policy: Policy,
+}
+
+/// What a program is for. Supervisor's sections of that name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    #[default]
+    Program,
+    /// `[eventlistener:x]`: its stdin and stdout are the event protocol, its stdout is no log.
+    Listener(ListenerSpec),
+    /// `[fcgi-program:x]`: a listening socket, shared by its workers, is their descriptor 0.
+    Fcgi(FcgiSpec),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenerSpec {
+    /// Names of event types as the file gives them, upper-case, known ones only (`PROCESS_STATE`, `TICK_60`, …).
+    pub events: Vec<String>,
+    /// Events that may wait; then the oldest is discarded.
+    pub buffer_size: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FcgiSpec {
+    pub socket: FcgiSocket,
+    pub backlog: Option<u32>,
+    /// Numeric owner and group, and mode, of a unix socket.
+    pub owner: Option<(u32, u32)>,
+    pub mode: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FcgiSocket {
+    Tcp { host: String, port: u16 },
+    Unix { path: String },
+}
+
+/// What a worker finds on its standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdin {
+    #[default]
+    Null,
+    /// A pipe that doors can write to (Supervisor's `sendProcessStdin`, `fg`).
+    Pipe,
 }
 
 /// What a worker is started with. Any difference here means: running workers must be replaced.
@@ -43,8 +90,11 @@ pub struct LaunchSpec {
     pub rlimits: BTreeMap<Rlimit, (Option<u64>, Option<u64>)>,
     /// A session of its own (setsid) instead of only a process group (setpgid, as Supervisor).
     pub session: bool,
+    pub stdin: Stdin,
     /// stderr goes where stdout goes.
     pub redirect_stderr: bool,
+    /// Told to the worker as SUPERVISOR_SERVER_URL.
+    pub server_url: Option<String>,
     pub lock: Option<LockSpec>,
     /// A sign of life must come at least this often; told to the worker in WATCHDOG_USEC.
     pub watchdog: Option<Span>,
@@ -85,6 +135,10 @@ pub struct OutputSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamSpec {
     pub sinks: Vec<Sink>,
+    /// Text between Supervisor's capture tokens is no log but a PROCESS_COMMUNICATION event; so much of it is kept. 0: off.
+    pub capture_max: Bytes,
+    /// Output is also made into PROCESS_LOG events.
+    pub events: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,8 +192,8 @@ pub enum Autorestart {
 /// The stop ladder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopSpec {
-    /// Asked in this order; after the last wait KILL, repeated until the worker is gone. Never empty, and
-    /// KILL is not in it.
+    /// Asked in this order; after the last wait KILL, repeated until the worker is gone. Never empty. KILL is in it
+    /// only as the first and last (`stopsignal = KILL`).
     pub rungs: Vec<Rung>,
     /// The signal of a rung is sent again this often while waiting; `None`: once.
     pub resend: Option<Span>,
@@ -243,6 +297,7 @@ impl ProgramSpec {
         ProgramSpec {
             name: ProgramName::new(name),
             group: GroupName::new(name),
+            kind: Kind::Program,
             process_name: Template::text(name),
             launch: Arc::new(LaunchSpec {
                 command,
@@ -255,7 +310,9 @@ impl ProgramSpec {
                 no_new_privs: false,
                 rlimits: BTreeMap::new(),
                 session: false,
+                stdin: Stdin::Null,
                 redirect_stderr: false,
+                server_url: None,
                 lock: None,
                 watchdog: None,
             }),

@@ -167,7 +167,15 @@ impl Ledger {
             Command::Scale { .. } => self.excuse(|facts| facts.held_down = false),
             Command::Stop { .. } => self.excuse(|_| {}),
             Command::Shutdown => self.shutting_down = true,
-            Command::Roll { .. } | Command::Recycle { .. } | Command::Signal { .. } | Command::Reload { .. } | Command::Refresh => {}
+            Command::Renew | Command::AddGroup { .. } | Command::RemoveGroup { .. } => self.excuse(|facts| facts.held_down = false),
+            Command::Roll { .. }
+            | Command::Recycle { .. }
+            | Command::Signal { .. }
+            | Command::Reload { .. }
+            | Command::Reread
+            | Command::Feed { .. }
+            | Command::Remote { .. }
+            | Command::Refresh => {}
         }
     }
 
@@ -327,6 +335,9 @@ impl Ledger {
             }
             What::Trouble { text } => panic!("the engine is in trouble: {text}"),
             What::Spawned { .. }
+            | What::GroupAdded { .. }
+            | What::GroupRemoved { .. }
+            | What::Remote { .. }
             | What::SpawnFailed { .. }
             | What::Signalled { .. }
             | What::Leftovers { .. }

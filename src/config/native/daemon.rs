@@ -25,7 +25,7 @@ fn defaults(around: &Surroundings<'_>) -> DaemonSpec {
         Some(_) | None => (format!("{state}/run"), format!("{state}/log")),
     };
     let socket = SocketSpec { path: String::new(), mode: 0o660, owner: None };
-    DaemonSpec { runtime_dir, log_dir, log_file: None, log_level: String::from("info"), socket, ring_lines: 1000 }
+    DaemonSpec { runtime_dir, log_dir, log_file: None, log_level: String::from("info"), socket, ring_lines: 1000, supervisord: None }
 }
 
 /// Reads both tables.

@@ -445,7 +445,7 @@ impl<'t> Reader<'_, 't> {
         let mut file = LogFile { path: auto(spec, self.log_dir, stream), max_bytes: Bytes::mib(50), backups: 10 };
         table.set(report, &size_key, &mut file.max_bytes, values::size);
         table.set(report, &backups_key, &mut file.backups, values::whole(0..=10_000));
-        let Some(entry) = table.find(&file_key) else { return StreamSpec { sinks: vec![Sink::File(file)] } };
+        let Some(entry) = table.find(&file_key) else { return StreamSpec { sinks: vec![Sink::File(file)], ..StreamSpec::default() } };
         match values::text(&entry, "\"AUTO\", \"NONE\" or a path").map(str::to_ascii_uppercase) {
             Ok(word) if word == "NONE" => return StreamSpec::default(),
             Ok(word) if word == "AUTO" => {}
@@ -475,7 +475,7 @@ impl<'t> Reader<'_, 't> {
                 }
             },
         }
-        StreamSpec { sinks: vec![Sink::File(file)] }
+        StreamSpec { sinks: vec![Sink::File(file)], ..StreamSpec::default() }
     }
 
     fn check_lock(&self, launch: &LaunchSpec, most: u32, report: &mut Report) {
