@@ -181,6 +181,11 @@ fn status_of(refusal: &Refusal) -> u16 {
         Refusal::BadConfig { .. } => 422,
         Refusal::ShuttingDown => 503,
         Refusal::Malformed { .. } | Refusal::OutOfBounds { .. } => 400,
-        Refusal::Busy { .. } | Refusal::AlreadyStarted | Refusal::NotRunning => 409,
+        Refusal::Busy { .. }
+        | Refusal::AlreadyAdded { .. }
+        | Refusal::StillRunning { .. }
+        | Refusal::NoStdin
+        | Refusal::AlreadyStarted
+        | Refusal::NotRunning => 409,
     }
 }
