@@ -749,7 +749,7 @@ impl Slot {
         }
         if new_word || new_reason {
             let pid = self.worker.as_ref().map(|worker| worker.pid);
-            let what = What::State { from, to: state, reason: self.reason.clone(), pid, run: self.run };
+            let what = What::State { from, to: state, reason: self.reason.clone(), pid, run: self.run, tries: self.failures };
             desk.tell(&self.label, Some(&self.id), what);
         }
     }
