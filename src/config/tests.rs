@@ -371,10 +371,7 @@ fn a_missing_or_unreadable_main_file_is_one_clear_line() {
     let env = BTreeMap::new();
     let shelf = Shelf::of(&[]);
     let around = Surroundings { env: &env, hostname: "box", uid: 0, gid: 0, home: "/root", users: &look_up, files: &shelf };
-    assert_eq!(
-        lines(load(Path::new("/etc/supervisord.conf"), &around)),
-        "/etc/supervisord.conf: cannot be read: no such file\n"
-    );
+    assert_eq!(lines(load(Path::new("/etc/supervisord.conf"), &around)), "/etc/supervisord.conf: cannot be read: no such file\n");
     let latin = Shelf(BTreeMap::from([(PathBuf::from("/etc/ganger/fleet.toml"), b"a = 1\n# gr\xfc\xdfe\n".to_vec())]));
     assert_eq!(lines(load_from(&latin, 1000)), "fleet.toml:2:1: this line is no UTF-8 text, and TOML files are\n");
 }
