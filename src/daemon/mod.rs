@@ -181,10 +181,13 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
         pid: std::process::id() as i32,
         config: config.display().to_string(),
         footing: Vec::new(),
+        main_log: plan.daemon.log_file.as_ref().map(PathBuf::from),
+        ..HostInfo::default()
     };
+    let others = plan.daemon.supervisord.as_ref().map(|spec| spec.doors.clone()).unwrap_or_default();
     // Nobody who comes in sees a fleet without workers, and none is started before the doors are known to open.
     let to_do = foreman.take_up(Box::new(plan));
-    let doors = Doors::open(handle, socket.clone(), None, host).map_err(|e| e.to_string())?;
+    let doors = Doors::open(handle, socket.clone(), others, None, host).map_err(|e| e.to_string())?;
     tracing::info!("gangerd {} with pid {}: {} on {}", env!("CARGO_PKG_VERSION"), std::process::id(), config.display(), socket.path);
 
     let mut sources = Sources { signals, asks: asked, reports, loaded: plans };
