@@ -171,6 +171,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 async fn healthz(State(desk): Desked) -> Response {
     match desk.handle.view().mood {
         Mood::Running => text(StatusCode::OK, "ok\n"),
+        Mood::Renewing => text(StatusCode::SERVICE_UNAVAILABLE, "starting everything anew\n"),
         Mood::ShuttingDown => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
     }
 }

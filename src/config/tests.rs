@@ -366,14 +366,14 @@ fn every_bad_file_is_told_with_its_place_what_was_found_and_what_was_expected() 
 }
 
 #[test]
-fn a_missing_or_foreign_main_file_is_one_clear_line() {
+fn a_missing_or_unreadable_main_file_is_one_clear_line() {
     assert_eq!(lines(load_from(&Shelf::of(&[]), 1000)), "fleet.toml: cannot be read: no such file\n");
     let env = BTreeMap::new();
     let shelf = Shelf::of(&[]);
     let around = Surroundings { env: &env, hostname: "box", uid: 0, gid: 0, home: "/root", users: &look_up, files: &shelf };
     assert_eq!(
         lines(load(Path::new("/etc/supervisord.conf"), &around)),
-        "/etc/supervisord.conf: only files that end in .toml can be read by this version; Supervisor's own format is not understood yet\n"
+        "/etc/supervisord.conf: cannot be read: no such file\n"
     );
     let latin = Shelf(BTreeMap::from([(PathBuf::from("/etc/ganger/fleet.toml"), b"a = 1\n# gr\xfc\xdfe\n".to_vec())]));
     assert_eq!(lines(load_from(&latin, 1000)), "fleet.toml:2:1: this line is no UTF-8 text, and TOML files are\n");

@@ -1,7 +1,7 @@
 //! Taking over: reading the definitions, and what an earlier daemon may have left behind.
 
 use crate::config::{self, Surroundings};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Purpose};
 use crate::model::command::Ticket;
 use crate::model::plan::{DaemonSpec, Plan};
 use crate::os::host;
@@ -26,7 +26,7 @@ impl Loader {
     }
 
     /// Answers with `Event::PlanLoaded`.
-    pub fn load(&self, ticket: Option<Ticket>, dry: bool) {
+    pub fn load(&self, ticket: Option<Ticket>, purpose: Purpose) {
         let (config, daemon, loaded) = (self.config.clone(), self.daemon.clone(), self.loaded.clone());
         let work = move || {
             let result = load(&config).map(|mut plan| {
@@ -36,11 +36,11 @@ impl Loader {
                 Box::new(plan)
             });
             // The receiver is gone only when we are on our way out.
-            let _ = loaded.send(Event::PlanLoaded { ticket, dry, result });
+            let _ = loaded.send(Event::PlanLoaded { ticket, purpose, result });
         };
         if let Err(e) = std::thread::Builder::new().name("load".into()).spawn(work) {
             let result = Err(vec![format!("cannot start a thread to read the definitions: {e}")]);
-            let _ = self.loaded.send(Event::PlanLoaded { ticket, dry, result });
+            let _ = self.loaded.send(Event::PlanLoaded { ticket, purpose, result });
         }
     }
 }

@@ -11,10 +11,10 @@ use crate::daemon::hands::Hands;
 use crate::daemon::journal::{self, Journal};
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Purpose};
 use crate::logs::Report;
 use crate::model::command::{Answer, Command, Ticket};
-use crate::model::notice::Notice;
+use crate::model::notice::{Notice, What};
 use crate::model::plan::Plan;
 use crate::model::signal::Signal;
 use crate::model::view::View;
@@ -76,8 +76,8 @@ impl Waiting {
         }
     }
 
-    pub fn load_plan(&mut self, ticket: Option<Ticket>, dry: bool) {
-        self.loader.load(ticket, dry);
+    pub fn load_plan(&mut self, ticket: Option<Ticket>, purpose: Purpose) {
+        self.loader.load(ticket, purpose);
     }
 
     pub fn quit(&mut self) {
@@ -102,6 +102,8 @@ pub struct Foreman {
     pub reloading: bool,
     /// There is a service manager that listens.
     pub above: bool,
+    /// The definitions in force have changed since readers were shown them.
+    pub plan_is_new: bool,
 }
 
 impl Foreman {
@@ -124,7 +126,8 @@ impl Foreman {
     /// Takes up the first plan: what is to be done, not yet done. Readers see the slots from now on.
     pub fn take_up(&mut self, plan: Box<Plan>) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.engine.step(clock::now(), Event::PlanLoaded { ticket: None, dry: false, result: Ok(plan) }, &mut effects);
+        self.engine.step(clock::now(), Event::PlanLoaded { ticket: None, purpose: Purpose::Reload, result: Ok(plan) }, &mut effects);
+        self.publisher.plan.send_replace(Arc::new(self.engine.plan().clone()));
         self.publisher.view.send_replace(self.engine.view(clock::now()));
         effects
     }
@@ -165,15 +168,22 @@ impl Foreman {
             Effect::SignalLeftovers { run, signal } => answers.extend(hands.signal_leftovers(run, signal)),
             Effect::ForgetLeftovers { run } => hands.forget_leftovers(run),
             Effect::Measure { workers } => answers.push_back(hands.measure(&workers)),
-            Effect::LoadPlan { ticket, dry } => self.waiting.load_plan(ticket, dry),
+            Effect::LoadPlan { ticket, purpose } => self.waiting.load_plan(ticket, purpose),
+            Effect::Feed { ticket, run, pid, text } => {
+                let answer = hands.feed(pid, run, text.as_bytes());
+                if let Some(ticket) = ticket {
+                    self.waiting.answer(ticket, answer);
+                }
+            }
             Effect::Reply { ticket, answer } => self.waiting.answer(ticket, *answer),
             Effect::Tell(notice) => self.tell(notice),
             Effect::Quit => self.waiting.quit(),
         }
     }
 
-    fn tell(&self, notice: Notice) {
+    fn tell(&mut self, notice: Notice) {
         journal::record(&notice);
+        self.plan_is_new |= matches!(notice.what, What::Loaded { .. } | What::GroupAdded { .. } | What::GroupRemoved { .. });
         // No receiver is no fault: nobody is looking.
         let _ = self.publisher.notices.send(Arc::new(notice));
     }
@@ -278,6 +288,9 @@ impl Foreman {
 
     /// Shows readers the new picture, and the service manager one line of it.
     fn publish(&mut self, told: &mut String) {
+        if std::mem::take(&mut self.plan_is_new) {
+            self.publisher.plan.send_replace(Arc::new(self.engine.plan().clone()));
+        }
         let view = self.engine.view(clock::now());
         if !Arc::ptr_eq(&view, &self.publisher.view.borrow()) {
             if self.above {

@@ -9,6 +9,7 @@ pub mod hands;
 pub mod journal;
 pub mod mainloop;
 pub mod options;
+mod stdin;
 
 use crate::api::{Doors, HostInfo};
 use crate::daemon::hands::{Hands, Tools};
@@ -173,6 +174,7 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
         journal,
         reloading: false,
         above: std::env::var_os("NOTIFY_SOCKET").is_some(),
+        plan_is_new: false,
     };
     let handle = foreman.handle(asks);
     let socket = plan.daemon.socket.clone();

@@ -11,6 +11,7 @@ pub mod fds;
 pub mod fifo;
 pub mod host;
 pub mod kill;
+pub mod listen;
 pub mod meter;
 pub mod notify;
 pub mod reap;

@@ -124,6 +124,28 @@ pub fn read(head: &Head<'_>, table: &Layers<'_>, log_dir: &str, around: &Surroun
     Reader { head, table, around, log_dir }.read(report)
 }
 
+/// For the other dialect: how many processes there are and may be; true if the table `scale` speaks of more than none.
+pub fn read_scale(head: &Head<'_>, table: &Layers<'_>, around: &Surroundings<'_>, policy: &mut Policy, report: &mut Report) -> bool {
+    Reader { head, table, around, log_dir: "" }.scale(policy, report)
+}
+
+/// For the other dialect: everything else that Supervisor does not know. Keys that are absent leave what is there.
+pub fn read_news(
+    head: &Head<'_>,
+    table: &Layers<'_>,
+    names: &Names<'_>,
+    around: &Surroundings<'_>,
+    spec: (&mut LaunchSpec, &mut Policy),
+    report: &mut Report,
+) {
+    let reader = Reader { head, table, around, log_dir: "" };
+    reader.launch(spec.0, names, report);
+    reader.policy(spec.1, report);
+    reader.tables(spec.1, report);
+    let most = spec.1.numprocs.max(spec.1.scale.min).max(spec.1.scale.max.unwrap_or(0));
+    reader.check_lock(spec.0, most, report);
+}
+
 struct Reader<'r, 't> {
     head: &'r Head<'r>,
     table: &'r Layers<'t>,
@@ -504,7 +526,7 @@ fn auto(spec: &ProgramSpec, log_dir: &str, stream: &str) -> Template {
 }
 
 /// Texts that stand side by side as one, so that equal templates are equal piece by piece.
-fn joined(pieces: Vec<Piece>) -> Template {
+pub fn joined(pieces: Vec<Piece>) -> Template {
     let mut out: Vec<Piece> = Vec::new();
     for piece in pieces {
         match (out.last_mut(), piece) {
