@@ -67,8 +67,14 @@ impl House {
         let handle = Handle::new(asks, views, no_plan(), notices.clone(), logs.clone());
         let path = dir.path().join("ganger.sock");
         let spec = SocketSpec { path: path.to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
-        let host = HostInfo { version: "1.2.3".into(), pid: 42, config: "/etc/ganger.toml".into(), footing: vec!["no keeper".into()] };
-        let doors = Doors::open_within(limits, handle, spec, None, host).expect("the doors open");
+        let host = HostInfo {
+            version: "1.2.3".into(),
+            pid: 42,
+            config: "/etc/ganger.toml".into(),
+            footing: vec!["no keeper".into()],
+            ..HostInfo::default()
+        };
+        let doors = Doors::open_within(limits, handle, spec, Vec::new(), None, host).expect("the doors open");
         House { dir, doors: Some(doors), view, notices, asked, logs }
     }
 
@@ -431,7 +437,7 @@ async fn one_who_only_looks_on_changes_nothing_by_any_route() {
     let desk = Arc::new(house.desk());
     let router = TowerToHyperService::new(rest::router(desk));
     let guest = UnixPeer { uid: 1000, gid: 1000, pid: 7, groups: Vec::new() };
-    let caller = Caller { peer: Peer::Unix(guest), role: Some(Role::View) };
+    let caller = Caller { peer: Peer::Unix(guest), role: Some(Role::View), user: None };
     let ask = async |method: &Method, path: &str, caller: Option<&Caller>| {
         let mut request = Request::builder().method(method).uri(path).body(axum::body::Body::empty()).expect("a request");
         if let Some(caller) = caller {
@@ -602,7 +608,7 @@ async fn a_second_daemon_at_the_same_socket_is_refused_and_the_first_goes_on() {
     let logs = Logs::start(100, Box::new(|_| {})).expect("logs start");
     let handle = Handle::new(asks, views, no_plan(), broadcast::channel(1).0, logs);
     let spec = SocketSpec { path: house.path().to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
-    let error = Doors::open(handle, spec, None, HostInfo::default()).expect_err("it is taken");
+    let error = Doors::open(handle, spec, Vec::new(), None, HostInfo::default()).expect_err("it is taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains(house.path().to_str().expect("UTF-8")), "{error}");
     assert_eq!(house.call(Method::GET, "/healthz", "").await.0, StatusCode::OK);
@@ -619,7 +625,7 @@ async fn an_inherited_listener_is_served_and_its_file_stays() {
     let logs = Logs::start(100, Box::new(|_| {})).expect("logs start");
     let handle = Handle::new(asks, views, no_plan(), broadcast::channel(1).0, logs);
     let spec = SocketSpec { path: path.to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
-    let doors = Doors::open(handle, spec, Some(listener), HostInfo::default()).expect("they open");
+    let doors = Doors::open(handle, spec, Vec::new(), Some(listener), HostInfo::default()).expect("they open");
     let mut stream = UnixStream::connect(&path).await.expect("somebody listens");
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: ganger\r\nconnection: close\r\n\r\n").await.expect("written");
     let mut answer = String::new();

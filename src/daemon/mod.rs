@@ -45,6 +45,10 @@ const MISUSED: i32 = 2;
 /// The Supervisor that we stand in for.
 const SUPERVISOR_VERSION: &str = "4.3.0";
 
+/// In its words.
+const ANOTHER_LISTENS: &str = "Another program is already listening on a port that one of our HTTP servers is configured to use.  Shut \
+this program down first before starting supervisord.";
+
 /// The daemon, from its command line to its exit code.
 pub fn run(args: Vec<OsString>) -> i32 {
     let program = PathBuf::from(args.first().cloned().unwrap_or_else(|| "gangerd".into()));
@@ -343,10 +347,17 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
         pid: std::process::id() as i32,
         config: config.display().to_string(),
         footing: Vec::new(),
+        main_log: plan.daemon.log_file.as_ref().map(PathBuf::from),
+        identifier: dialect.as_ref().map_or_else(|| HostInfo::default().identifier, |spec| spec.identifier.clone()),
+        supervisor_version: SUPERVISOR_VERSION.to_owned(),
     };
+    let others = plan.daemon.supervisord.as_ref().map(|spec| spec.doors.clone()).unwrap_or_default();
     // Nobody who comes in sees a fleet without workers, and none is started before the doors are known to open.
     let to_do = foreman.take_up(Box::new(plan));
-    let doors = Doors::open(handle, socket.clone(), None, host).map_err(|e| e.to_string())?;
+    let doors = Doors::open(handle, socket.clone(), others, None, host).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse if dialect.is_some() => format!("{ANOTHER_LISTENS} ({e})"),
+        _ => e.to_string(),
+    })?;
     let started = format!("gangerd {} with pid {}: {} on {}", env!("CARGO_PKG_VERSION"), std::process::id(), config.display(), socket.path);
     let pid_file = match &dialect {
         Some(spec) => {
