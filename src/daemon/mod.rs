@@ -139,7 +139,7 @@ pub struct Call {
 fn import(file: &Path) -> i32 {
     match boot::load(file) {
         Ok(plan) => {
-            print!("{}", IMPORT_PENDING(&plan));
+            print!("{}", crate::config::import::to_toml(&plan));
             OK
         }
         Err(faults) => {
@@ -390,8 +390,4 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
     drop(pid_file);
     journal.stop();
     Ok(())
-}
-#[allow(non_snake_case)]
-fn IMPORT_PENDING(_: &Plan) -> String {
-    String::new()
 }
