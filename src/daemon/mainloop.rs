@@ -361,6 +361,8 @@ fn told_by_logs(report: Report) -> Event {
     match report {
         Report::Counted { slot, run, done, failed, job } => Event::Counted { slot, run, done, failed, job },
         Report::Changed { slot, trouble, lost } => Event::LogChanged { slot, trouble, lost },
+        // Output is for listeners, and is taken out before; the engine never meets it.
+        Report::Output { .. } | Report::Captured { .. } => Event::Woke,
     }
 }
 
