@@ -12,13 +12,12 @@ use crate::model::spec::ListenerSpec;
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
@@ -59,8 +58,8 @@ pub fn start(identifier: String, queue: UnboundedReceiver<Order>, load: Arc<Load
 /// The pipes of one listener's life.
 #[derive(Debug)]
 struct Wire {
-    stdin: AsyncFd<OwnedFd>,
-    stdout: AsyncFd<OwnedFd>,
+    stdin: Sender,
+    stdout: Receiver,
     /// What is still to be written of the event that it gets.
     owed: Vec<u8>,
     written: usize,
@@ -111,7 +110,7 @@ impl Dealer {
                     }
                 }
                 Wake::Wire(slot) => {
-                    self.read(&slot, BUFFER);
+                    self.read(&slot);
                     self.write(&slot);
                 }
                 Wake::Time => {}
@@ -165,7 +164,10 @@ impl Dealer {
             all = all.with(subscription);
             let (name, buffer_size) = (group.as_str().to_owned(), spec.buffer_size as usize);
             let pool = match old.remove(&program) {
-                Some(pool) => Pool { name, subscription, buffer_size, ..pool },
+                Some(mut pool) => {
+                    (pool.name, pool.subscription, pool.buffer_size) = (name, subscription, buffer_size);
+                    pool
+                }
                 None => Pool::new(name, subscription, buffer_size),
             };
             self.pools.insert(program, pool);
@@ -178,8 +180,7 @@ impl Dealer {
         self.detach(&slot);
         let now = self.now();
         let Some(pool) = self.pools.get_mut(&slot.program) else { return };
-        let wire = AsyncFd::register_with_interest(stdin, Interest::WRITABLE)
-            .and_then(|stdin| Ok((stdin, AsyncFd::register_with_interest(stdout, Interest::READABLE)?)));
+        let wire = Sender::from_owned_fd(stdin).and_then(|stdin| Ok((stdin, Receiver::from_owned_fd(stdout)?)));
         match wire {
             Ok((stdin, stdout)) => {
                 tell(pool.attach(slot.clone(), format!("{slot} (pid {pid})"), now));
@@ -191,7 +192,7 @@ impl Dealer {
 
     fn detach(&mut self, slot: &SlotId) {
         // It may have taken an event before it went.
-        self.read(slot, LAST_WORDS);
+        self.read_last_words(slot);
         let now = self.now();
         self.wires.remove(slot);
         if let Some(pool) = self.pools.get_mut(&slot.program) {
@@ -228,30 +229,33 @@ impl Dealer {
         }
     }
 
-    /// Reads what a listener has said, at most so many bytes.
-    fn read(&mut self, slot: &SlotId, most: usize) {
+    /// Reads what a listener has said, if it is known to have said something; once, so that none holds up the others.
+    fn read(&mut self, slot: &SlotId) {
         let now = self.now();
         let (Some(wire), Some(pool)) = (self.wires.get_mut(slot), self.pools.get_mut(&slot.program)) else { return };
         let mut buffer = [0; BUFFER];
-        let mut taken = 0;
-        while taken < most && !wire.ended {
-            // Straight from the pipe: what is known of its readiness may be older than a listener's last words.
-            match nix::unistd::read(wire.stdout.get_ref(), &mut buffer) {
-                Ok(0) => wire.ended = true,
-                Ok(bytes) => {
-                    taken += bytes;
-                    pool.heard(slot, &buffer[..bytes], now).into_iter().for_each(|word| tell(Some(word)));
-                }
+        match wire.stdout.try_read(&mut buffer) {
+            Ok(0) => wire.ended = true,
+            Ok(bytes) => pool.heard(slot, &buffer[..bytes], now).into_iter().for_each(|word| tell(Some(word))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => {
+                tracing::warn!("{slot}: what it says cannot be read: {error}");
+                wire.ended = true;
+            }
+        }
+    }
+
+    /// Reads all that a listener said before it went.
+    fn read_last_words(&mut self, slot: &SlotId) {
+        let now = self.now();
+        let (Some(wire), Some(pool)) = (self.wires.get_mut(slot), self.pools.get_mut(&slot.program)) else { return };
+        let mut buffer = [0; BUFFER];
+        for _ in 0..LAST_WORDS / BUFFER {
+            // Straight from the pipe: what tokio knows of its readiness may be older than these words.
+            match nix::unistd::read(wire.stdout.as_fd(), &mut buffer) {
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    // So that it is waited for again.
-                    let _ = wire.stdout.try_io(Interest::READABLE, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!("{slot}: what it says cannot be read: {error}");
-                    wire.ended = true;
-                }
+                Ok(0) | Err(_) => return,
+                Ok(bytes) => pool.heard(slot, &buffer[..bytes], now).into_iter().for_each(|word| tell(Some(word))),
             }
         }
     }
@@ -261,13 +265,10 @@ impl Dealer {
         let now = self.now();
         let Some(wire) = self.wires.get_mut(slot) else { return };
         while wire.written < wire.owed.len() {
-            match nix::unistd::write(wire.stdin.get_ref(), &wire.owed[wire.written..]) {
+            match wire.stdin.try_write(&wire.owed[wire.written..]) {
                 Ok(bytes) => wire.written += bytes,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    let _ = wire.stdin.try_io(Interest::WRITABLE, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-                    return;
-                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::debug!("{slot}: an event cannot be sent to it: {error}");
                     wire.owed = Vec::new();
