@@ -586,6 +586,31 @@ mod tests {
     }
 
     #[test]
+    fn captured_text_is_an_event_and_no_log() {
+        let rig = Rig::new();
+        let log = rig.path("out.log");
+        let stdout = StreamSpec { capture_max: Bytes(100), events: true, ..to_file(&log) };
+        let (mut out, _err) = rig.open(OutputSpec { stdout, ..OutputSpec::default() }, silent());
+        rig.begin(7);
+        out.write_all(b"a<!--XSUPERVISOR:BEGIN-->secret<!--XSUPERVISOR:END-->b\n").unwrap();
+        rig.drain();
+        let output = |data: &[u8]| Report::Output { slot: slot(), run: RunId(7), channel: Channel::Stdout, data: data.to_vec() };
+        assert_eq!(rig.report(), output(b"a"));
+        assert_eq!(rig.report(), output(b"secret"), "as Supervisor's PROCESS_LOG");
+        let captured = Report::Captured { slot: slot(), run: RunId(7), channel: Channel::Stdout, data: b"secret".to_vec() };
+        assert_eq!(rig.report(), captured);
+        assert_eq!(rig.report(), output(b"b\n"));
+        assert_eq!(fs::read_to_string(&log).unwrap(), "ab\n");
+        assert_eq!(rig.lines(9), "ab\n");
+        // Half a token at the end of a life was text after all.
+        out.write_all(b"<!--XSUP").unwrap();
+        rig.begin(8);
+        assert_eq!(rig.report(), output(b"<!--XSUP"));
+        assert_eq!(fs::read_to_string(&log).unwrap(), "ab\n<!--XSUP");
+        rig.logs.stop();
+    }
+
+    #[test]
     fn merged_stderr_is_no_channel() {
         let rig = Rig::new();
         let (stdout, _out) = rig.fifo("out.fifo");
