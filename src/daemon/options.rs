@@ -220,7 +220,10 @@ fn absolute(path: &Path) -> String {
 
 fn octal(text: &str) -> Result<u32, String> {
     let digits = text.trim().trim_start_matches("0o");
-    u32::from_str_radix(digits, 8).ok().filter(|mask| *mask <= 0o777).ok_or_else(|| format!("{text:?} can not be converted to an octal type"))
+    u32::from_str_radix(digits, 8)
+        .ok()
+        .filter(|mask| *mask <= 0o777)
+        .ok_or_else(|| format!("{text:?} can not be converted to an octal type"))
 }
 
 fn bytes(text: &str) -> Result<Bytes, String> {
@@ -252,7 +255,9 @@ pub fn search_path(program: &Path) -> Vec<PathBuf> {
             .unwrap_or_else(|| PathBuf::from(".")),
     };
     let mut places = vec![here.join("../etc/supervisord.conf"), here.join("../supervisord.conf")];
-    places.extend(["supervisord.conf", "etc/supervisord.conf", "/etc/supervisord.conf", "/etc/supervisor/supervisord.conf"].map(PathBuf::from));
+    places.extend(
+        ["supervisord.conf", "etc/supervisord.conf", "/etc/supervisord.conf", "/etc/supervisor/supervisord.conf"].map(PathBuf::from),
+    );
     places
 }
 
@@ -326,8 +331,9 @@ mod tests {
 
     #[test]
     fn auto_logs_move_with_the_directory_and_the_identifier_and_others_do_not() {
-        let log = |path: &str| {
-            StreamSpec { sinks: vec![Sink::File(LogFile { path: Template::text(path), max_bytes: Bytes(0), backups: 0 })], ..StreamSpec::default() }
+        let log = |path: &str| StreamSpec {
+            sinks: vec![Sink::File(LogFile { path: Template::text(path), max_bytes: Bytes(0), backups: 0 })],
+            ..StreamSpec::default()
         };
         let moved = |path: &str| {
             let mut stream = log(path);

@@ -13,7 +13,7 @@ use crate::config::origin::Place;
 use crate::config::tree::Value;
 use crate::model::launch::User;
 use crate::model::name::{self, GroupName};
-use crate::model::spec::{BackoffRule, LaunchSpec, Leftovers, LockSpec, LogFile, Policy, ProgramSpec, Sink, StreamSpec};
+use crate::model::spec::{BackoffRule, LaunchSpec, Leftovers, LockSpec, LogFile, Policy, ProgramSpec, Sink, Stdin, StreamSpec};
 use crate::model::template::{Piece, Template};
 use crate::model::time::Span;
 use crate::model::units::Bytes;
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// All keys of a program, tables included.
-pub const KEYS: [&str; 42] = [
+pub const KEYS: [&str; 43] = [
     "autorestart",
     "autostart",
     "backoff",
@@ -56,6 +56,7 @@ pub const KEYS: [&str; 42] = [
     "stdout_logfile",
     "stdout_logfile_backups",
     "stdout_logfile_maxbytes",
+    "stdin",
     "stop_resend",
     "stopasgroup",
     "stopsignal",
@@ -303,6 +304,7 @@ impl<'t> Reader<'_, 't> {
         table.set_some(report, "oom_score_adj", &mut launch.oom_score_adj, values::whole(-1000..=1000));
         table.set(report, "no_new_privs", &mut launch.no_new_privs, values::flag);
         table.set(report, "session", &mut launch.session, values::flag);
+        table.set(report, "stdin", &mut launch.stdin, values::choice(&[("null", Stdin::Null), ("pipe", Stdin::Pipe)]));
         table.set(report, "redirect_stderr", &mut launch.redirect_stderr, values::flag);
         table.set_some(report, "watchdog", &mut launch.watchdog, values::time);
 

@@ -146,6 +146,7 @@ fn general(layers: &Layers<'_>, names: &Names<'_>, around: &Surroundings<'_>, re
 pub fn user(entry: &Entry<'_>, names: &Names<'_>, around: &Surroundings<'_>) -> Result<User, ConfigError> {
     let name = values::text(entry, names)?;
     match (around.users)(&name) {
+        Ok(Some(_)) if name.contains(':') => Err(entry.wrong("a user without a group")),
         Ok(Some(user)) => Ok(user),
         Ok(None) => Err(entry.wrong("a user that this system knows")),
         Err(why) => Err(entry.conflict(&format!("user \"{name}\" cannot be looked up: {why}"), None)),

@@ -370,3 +370,6 @@ fn raw<'e>(entry: &'e Entry<'_>) -> &'e str {
         Value::Whole { .. } | Value::Fraction(_) | Value::Flag(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => "",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,21 +298,17 @@ impl<'t> Reader<'_, 't> {
         if layers.find("command").is_none() {
             self.missing("command", "a command, such as command = php worker.php", report);
         }
-        layers.set(report, "command", &mut launch.command, |entry| {
-            let line = values::template(entry, names)?;
-            let words = words::split(&line).map_err(|fault| {
-                let mend = raw(entry).contains(['"', '\'']).then(|| String::from("\" ;\" and \" #\" begin a comment even within quotes"));
-                entry.wrong_but(&fault.expected(), mend)
-            })?;
-            match words.first() {
-                Some(program) if !program.0.is_empty() => Ok(words),
-                _ => Err(entry.wrong_but("a command line", Some(String::from("an empty command cannot be started")))),
-            }
-        });
+        if let Some((entry, line)) = layers
+            .find("command")
+            .and_then(|entry| layers.read(report, "command", |entry| values::template(entry, names)).map(|line| (entry, line)))
+        {
+            launch.command = self.command(&entry, line, report);
+        }
         layers.set_some(report, "directory", &mut launch.directory, |entry| {
             Ok(values::absolute(&values::template(entry, names)?, false, self.around))
         });
-        layers.set_some(report, "umask", &mut launch.umask, values::octal(names));
+        // umask(2) looks at no other bits.
+        layers.set_some(report, "umask", &mut launch.umask, |entry| values::octal(names)(entry).map(|bits| bits & 0o777));
         layers.set(report, "redirect_stderr", &mut launch.redirect_stderr, values::boolean(names));
         launch.user = layers.read(report, "user", |entry| user(entry, names, self.around));
         if let (Some(user), true) = (&launch.user, self.around.uid != 0) {
@@ -330,6 +326,19 @@ impl<'t> Reader<'_, 't> {
         {
             launch.server_url = Some(url).filter(|url| !url.is_empty());
         }
+    }
+
+    /// A command that cannot be split is no error: Supervisor finds out when it starts the program, and a fleet that lives
+    /// with one broken program must not stand still for it. The start then fails by that very text.
+    fn command(&self, entry: &Entry<'_>, line: Template, report: &mut Report) -> Vec<Template> {
+        let fault = match words::split(&line) {
+            Ok(words) if words.first().is_some_and(|program| !program.0.is_empty()) => return words,
+            Ok(_) => String::from("the command is empty"),
+            Err(fault) => format!("found {}, expected {}", entry.item.node.found(), fault.expected()),
+        };
+        let hint = if raw(entry).contains(['"', '\'']) { "; \" ;\" and \" #\" begin a comment even within quotes" } else { "" };
+        report.warn(entry.place(), &entry.key, &format!("this program cannot be started: {fault}{hint}"));
+        vec![line]
     }
 
     fn policy(&self, policy: &mut Policy, leftovers_said: bool, names: &Names<'_>, report: &mut Report) {
