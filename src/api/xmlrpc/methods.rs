@@ -179,7 +179,10 @@ impl<'a> Rpc<'a> {
     /// What `name` means: `name` and `group:name` a process; `group:` and `group:*` a group.
     fn named(self, name: &str) -> Result<Named, Fault> {
         match name.split_once(':') {
-            Some((group, "" | "*")) => Ok(Named::Group(group.to_owned())),
+            Some((group, "" | "*")) if self.view().programs.iter().any(|program| program.group.as_str() == group) => {
+                Ok(Named::Group(group.to_owned()))
+            }
+            Some((_, "" | "*")) => Err(Fault::new(Code::BadName, name)),
             Some((group, process)) => self.find(group, process, name).map(Named::Process),
             None => self.find(name, name, name).map(Named::Process),
         }
