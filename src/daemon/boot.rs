@@ -1,6 +1,7 @@
 //! Taking over: reading the definitions, and what an earlier daemon may have left behind.
 
 use crate::config::{self, Surroundings};
+use crate::daemon::options::Overrides;
 use crate::engine::event::{Event, Purpose};
 use crate::model::command::Ticket;
 use crate::model::plan::{DaemonSpec, Plan};
@@ -15,21 +16,25 @@ use tokio::sync::mpsc::UnboundedSender;
 /// Reads the definitions again, on a thread of its own: name services and disks may block.
 pub struct Loader {
     config: PathBuf,
+    /// The command line wins over every plan.
+    overrides: Overrides,
     /// What was in force when we started; a change needs a restart of the daemon.
     daemon: DaemonSpec,
     loaded: UnboundedSender<Event>,
 }
 
 impl Loader {
-    pub fn new(config: PathBuf, daemon: DaemonSpec, loaded: UnboundedSender<Event>) -> Loader {
-        Loader { config, daemon, loaded }
+    pub fn new(config: PathBuf, overrides: Overrides, daemon: DaemonSpec, loaded: UnboundedSender<Event>) -> Loader {
+        Loader { config, overrides, daemon, loaded }
     }
 
     /// Answers with `Event::PlanLoaded`.
     pub fn load(&self, ticket: Option<Ticket>, purpose: Purpose) {
-        let (config, daemon, loaded) = (self.config.clone(), self.daemon.clone(), self.loaded.clone());
+        let (config, overrides) = (self.config.clone(), self.overrides.clone());
+        let (daemon, loaded) = (self.daemon.clone(), self.loaded.clone());
         let work = move || {
             let result = load(&config).map(|mut plan| {
+                overrides.apply(&mut plan);
                 if plan.daemon != daemon {
                     plan.warnings.push("[daemon] or [server] has changed: that takes effect when gangerd is started again".to_owned());
                 }

@@ -9,6 +9,7 @@ use crate::api::handle::{Ask, Handle};
 use crate::daemon::boot::Loader;
 use crate::daemon::hands::Hands;
 use crate::daemon::journal::{self, Journal};
+use crate::daemon::supervisor_log;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
 use crate::engine::event::{Event, Purpose};
@@ -17,7 +18,8 @@ use crate::model::command::{Answer, Command, Ticket};
 use crate::model::notice::{Notice, What};
 use crate::model::plan::Plan;
 use crate::model::signal::Signal;
-use crate::model::view::View;
+use crate::model::state::State;
+use crate::model::view::{Mood, SlotView, View};
 use crate::os::signals::{Caught, Signals};
 use crate::os::{clock, reap, systemd};
 use std::collections::{HashMap, VecDeque};
@@ -104,6 +106,10 @@ pub struct Foreman {
     pub above: bool,
     /// The definitions in force have changed since readers were shown them.
     pub plan_is_new: bool,
+    /// The definitions are Supervisor's: so are our words, and HUP begins everything anew.
+    pub as_supervisor: bool,
+    /// As it was published last.
+    pub mood: Mood,
 }
 
 impl Foreman {
@@ -182,7 +188,10 @@ impl Foreman {
     }
 
     fn tell(&mut self, notice: Notice) {
-        journal::record(&notice);
+        match self.as_supervisor {
+            true => supervisor_log::line(&notice, self.engine.plan()).into_iter().for_each(journal::record_as_supervisor),
+            false => journal::record(&notice),
+        }
         self.plan_is_new |= matches!(notice.what, What::Loaded { .. } | What::GroupAdded { .. } | What::GroupRemoved { .. });
         // No receiver is no fault: nobody is looking.
         let _ = self.publisher.notices.send(Arc::new(notice));
@@ -265,6 +274,10 @@ impl Foreman {
                 Some((pid, uid)) if pid > 0 => format!("{signal} from pid {pid} (uid {uid})"),
                 _ => signal.to_string(),
             };
+            if self.as_supervisor {
+                let going = self.mood == Mood::ShuttingDown;
+                supervisor_log::received(signal, going).into_iter().for_each(journal::record_as_supervisor);
+            }
             let asked = |command| Event::Asked { ticket: None, who: who.clone(), command };
             match signal {
                 Signal::TERM | Signal::INT | Signal::QUIT => {
@@ -274,10 +287,16 @@ impl Foreman {
                 Signal::HUP => {
                     systemd::reloading();
                     self.reloading = true;
-                    inbox.push_back(asked(Command::Reload { dry: false }));
+                    inbox.push_back(asked(match self.as_supervisor {
+                        true => Command::Renew,
+                        false => Command::Reload { dry: false },
+                    }));
                 }
                 Signal::USR2 => {
-                    tracing::info!("{who}: log files are opened again");
+                    match self.as_supervisor {
+                        true => tracing::info!("supervisord logreopen"),
+                        false => tracing::info!("{who}: log files are opened again"),
+                    }
                     self.hands.logs.reopen();
                     self.journal.reopen();
                 }
@@ -292,6 +311,14 @@ impl Foreman {
             self.publisher.plan.send_replace(Arc::new(self.engine.plan().clone()));
         }
         let view = self.engine.view(clock::now());
+        if view.mood != self.mood {
+            self.mood = view.mood;
+            if self.as_supervisor && view.mood != Mood::Running {
+                let left = |slot: &&Arc<SlotView>| !matches!(slot.state, State::Stopped | State::Exited | State::Fatal);
+                let names: Vec<&str> = view.slots().filter(left).map(|slot| slot.process.as_str()).collect();
+                supervisor_log::waiting_for(&names).into_iter().for_each(journal::record_as_supervisor);
+            }
+        }
         if !Arc::ptr_eq(&view, &self.publisher.view.borrow()) {
             if self.above {
                 let line = summary(&view);

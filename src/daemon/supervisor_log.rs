@@ -99,9 +99,7 @@ fn startsecs(policy: Option<&Policy>) -> String {
 pub fn received(signal: Signal, shutting_down: bool) -> Option<(Level, String)> {
     match signal {
         Signal::TERM | Signal::INT | Signal::QUIT => Some((Level::Warn, format!("received {signal} indicating exit request"))),
-        Signal::HUP if shutting_down => {
-            Some((Level::Warn, format!("ignored {signal} indicating restart request (shutdown in progress)")))
-        }
+        Signal::HUP if shutting_down => Some((Level::Warn, format!("ignored {signal} indicating restart request (shutdown in progress)"))),
         Signal::HUP => Some((Level::Warn, format!("received {signal} indicating restart request"))),
         Signal::USR2 => Some((Level::Info, format!("received {signal} indicating log reopen request"))),
         _ => None,
@@ -147,7 +145,7 @@ mod tests {
     }
 
     fn state(from: State, to: State) -> Option<(Level, String)> {
-        told(What::State { from, to, reason: "r".into(), pid: None, run: None })
+        told(What::State { from, to, reason: "r".into(), pid: None, run: None, tries: 0 })
     }
 
     fn end(exit: Exit, why: Why) -> Option<(Level, String)> {
@@ -195,10 +193,7 @@ mod tests {
     fn signals_to_us_are_told() {
         assert_eq!(received(Signal::TERM, false), says(Level::Warn, "received SIGTERM indicating exit request"));
         assert_eq!(received(Signal::HUP, false), says(Level::Warn, "received SIGHUP indicating restart request"));
-        assert_eq!(
-            received(Signal::HUP, true),
-            says(Level::Warn, "ignored SIGHUP indicating restart request (shutdown in progress)")
-        );
+        assert_eq!(received(Signal::HUP, true), says(Level::Warn, "ignored SIGHUP indicating restart request (shutdown in progress)"));
         assert_eq!(received(Signal::USR2, false), says(Level::Info, "received SIGUSR2 indicating log reopen request"));
         assert_eq!(waiting_for(&["a", "b"]), says(Level::Info, "waiting for a, b to die"));
         assert_eq!(waiting_for(&[]), None);

@@ -5,6 +5,7 @@
 //!
 //! It is not the policy: who is started, stopped or measured, and when, is the engine's word.
 
+pub mod background;
 pub mod child;
 pub mod clock;
 pub mod fds;
