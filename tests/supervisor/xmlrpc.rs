@@ -667,8 +667,13 @@ fn log_tails_are_the_same() {
         assert_eq!(shown.matches('x').count(), 1024 - "THE END\n".len(), "{}", server.name);
         fs::OpenOptions::new().append(true).open(&log).and_then(|mut log| log.write_all(b"MORE\n")).expect("written");
         until(&mut stream, &mut text, "MORE\n");
-        fs::write(&log, "").expect("written");
-        until(&mut stream, &mut text, "==> File truncated <==\n");
+        if server.name == "supervisord" {
+            // Its words for a file that is cut short are text among bytes on Python 3, and end the connection.
+            stream = open("/logtail/words");
+        } else {
+            fs::write(&log, "").expect("written");
+            until(&mut stream, &mut text, "==> File truncated <==\n");
+        }
         fs::OpenOptions::new().append(true).open(&log).and_then(|mut log| log.write_all(b"ANEW\n")).expect("written");
         until(&mut stream, &mut text, "ANEW\n");
         for path in ["/logtail/words/stderr", "/logtail/words%2Fstdout", "/logtail/words:words", "/mainlogtail"] {
