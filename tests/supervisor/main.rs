@@ -2,3 +2,4 @@
 //! they differ because we want it so.
 
 mod conf;
+mod xmlrpc;

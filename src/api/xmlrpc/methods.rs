@@ -179,7 +179,10 @@ impl<'a> Rpc<'a> {
     /// What `name` means: `name` and `group:name` a process; `group:` and `group:*` a group.
     fn named(self, name: &str) -> Result<Named, Fault> {
         match name.split_once(':') {
-            Some((group, "" | "*")) => Ok(Named::Group(group.to_owned())),
+            Some((group, "" | "*")) if self.view().programs.iter().any(|program| program.group.as_str() == group) => {
+                Ok(Named::Group(group.to_owned()))
+            }
+            Some((_, "" | "*")) => Err(Fault::new(Code::BadName, name)),
             Some((group, process)) => self.find(group, process, name).map(Named::Process),
             None => self.find(name, name, name).map(Named::Process),
         }
@@ -578,6 +581,8 @@ fn start_verdict(slot: Option<&SlotView>, starts: u64, spec: Option<&ProgramSpec
         State::Launching | State::Starting => Verdict::Pending,
         State::Waiting => Verdict::Failed(Code::SpawnError),
         State::Backoff | State::Fatal if was_tried => Verdict::Failed(Code::SpawnError),
+        // It was up, and has ended before we looked.
+        State::Exited if was_tried && had_been_up(slot, spec) => Verdict::Done,
         State::Exited if was_tried => {
             let expected = match (slot.exit, spec) {
                 (Some(Exit::Code(code)), Some(spec)) => spec.policy.exitcodes.contains(&code),
@@ -594,6 +599,10 @@ fn start_verdict(slot: Option<&SlotView>, starts: u64, spec: Option<&ProgramSpec
             Verdict::Failed(Code::AbnormalTermination)
         }
     }
+}
+
+fn had_been_up(slot: &SlotView, spec: Option<&ProgramSpec>) -> bool {
+    slot.history.first().zip(spec).is_some_and(|(end, spec)| end.lived >= spec.policy.startsecs)
 }
 
 /// What runs, and what would start by itself.
@@ -711,6 +720,9 @@ fn astray(reply: &Reply) -> Fault {
 mod tests {
     use super::*;
     use crate::api::samples;
+    use crate::model::notice::Why;
+    use crate::model::time::{Span, Stamp};
+    use crate::model::view::EndView;
 
     fn slot(state: State, starts: u64, wanted: bool) -> SlotView {
         let view = samples::view(&[("mail", "mail", &["mail_0"])]);
@@ -736,6 +748,10 @@ mod tests {
         let exited = |exit| start_verdict(Some(&SlotView { exit: Some(exit), ..slot(State::Exited, 4, true) }), 3, Some(&spec));
         assert_eq!(exited(Exit::Code(0)), Failed(Code::AbnormalTermination));
         assert_eq!(exited(Exit::Code(1)), Failed(Code::SpawnError));
+        let end = |lived| EndView { at: Stamp(0), pid: 1, exit: Exit::Code(1), lived, why: Why::Crash, text: String::new() };
+        let after = |lived| start_verdict(Some(&SlotView { history: vec![end(lived)], ..slot(State::Exited, 4, true) }), 3, Some(&spec));
+        assert_eq!(after(Span::secs(1)), Done, "it was RUNNING between two pictures");
+        assert_eq!(after(Span::millis(999)), Failed(Code::AbnormalTermination));
         assert_eq!(start_verdict(None, 3, None), Failed(Code::AbnormalTermination));
     }
 
