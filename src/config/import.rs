@@ -5,10 +5,12 @@
 //! What TOML cannot say (listeners, FastCGI, capture, Supervisor's own servers) is told in comments, not dropped in
 //! silence.
 
+use crate::config::presets;
 use crate::model::plan::{DoorAt, Plan, SupervisordSpec};
 use crate::model::signal::Signal;
 use crate::model::spec::{
-    Autorestart, BackoffRule, FcgiSocket, JobCount, Kind, Leftovers, LockSpec, Policy, ProgramSpec, Rlimit, Sink, Stdin, StreamSpec,
+    Autorestart, BackoffRule, FcgiSocket, JobCount, Kind, Leftovers, LockSpec, Policy, ProgramSpec, Rlimit, ScaleSpec, Sink, Stdin,
+    StreamSpec,
 };
 use crate::model::template::{Piece, Template};
 use crate::model::time::Span;
@@ -202,7 +204,9 @@ fn program(spec: &ProgramSpec, plan: &Plan, out: &mut Out) {
     out.table(&table);
     kind(spec, out);
     out.key("command", format_args!("[{}]", launch.command.iter().map(template).collect::<Vec<_>>().join(", ")));
-    if !spec.process_name.0.is_empty() {
+    // A program that is one process has its own name without being told.
+    let alone = policy.numprocs == 1 && policy.scale.max == Some(1) && spec.process_name == Template::text(spec.name.as_str());
+    if !alone {
         out.key("process_name", template(&spec.process_name));
     }
     if let Some(directory) = &launch.directory {
@@ -258,7 +262,7 @@ fn program(spec: &ProgramSpec, plan: &Plan, out: &mut Out) {
             LockSpec::Name(name) => out.key("lock", template(name)),
         }
     }
-    tables(&table, policy, &default.policy, out);
+    tables(&table, policy, &default.policy, spec.process_name.depends_on_number(), out);
 }
 
 /// What only Supervisor's dialect can say of a program.
@@ -314,8 +318,8 @@ fn rules(policy: &Policy, default: &Policy, out: &mut Out) {
     let stop = &policy.stop;
     match stop.rungs.as_slice() {
         [only] => {
-            out.key("stopsignal", quoted(&signal(only.signal)));
-            out.key("stopwaitsecs", span(only.wait));
+            out.unless(&Signal::TERM, &only.signal, "stopsignal", |only| quoted(&signal(only)));
+            out.unless(&Span::secs(10), &only.wait, "stopwaitsecs", span);
         }
         rungs => {
             let rungs: Vec<String> = rungs.iter().map(|rung| format!("{} {}ms", signal(rung.signal), rung.wait.0)).collect();
@@ -384,7 +388,8 @@ fn stream(stream: &str, spec: &StreamSpec, most: u32, out: &mut Out) {
     }
 }
 
-fn tables(table: &str, policy: &Policy, default: &Policy, out: &mut Out) {
+/// `numbered`: its processes have different names.
+fn tables(table: &str, policy: &Policy, default: &Policy, numbered: bool, out: &mut Out) {
     let (old, new) = (&default.recycle, &policy.recycle);
     if old != new {
         out.table(format_args!("{table}.recycle"));
@@ -406,9 +411,11 @@ fn tables(table: &str, policy: &Policy, default: &Policy, out: &mut Out) {
     }
     if policy.jobs != default.jobs {
         out.table(format_args!("{table}.jobs"));
-        match &policy.jobs.count {
-            JobCount::Notify => {}
-            JobCount::Lines { done, failed, running } => {
+        let preset = presets::NAMES.into_iter().find(|name| presets::job_count(name).as_ref() == Some(&policy.jobs.count));
+        match (&policy.jobs.count, preset) {
+            (JobCount::Notify, _) => {}
+            (JobCount::Lines { .. }, Some(preset)) => out.key("count", quoted(preset)),
+            (JobCount::Lines { done, failed, running }, None) => {
                 let parts = [("done", done), ("failed", failed), ("running", running)];
                 let parts: Vec<String> =
                     parts.iter().filter_map(|(key, regex)| regex.as_ref().map(|regex| format!("{key} = {}", quoted(regex)))).collect();
@@ -419,7 +426,9 @@ fn tables(table: &str, policy: &Policy, default: &Policy, out: &mut Out) {
             out.key("timeout", span(timeout));
         }
     }
-    if policy.scale != default.scale {
+    // One fixed name has room for one process anyway.
+    let as_ever = ScaleSpec { max: if numbered { default.scale.max } else { Some(1) }, ..default.scale };
+    if policy.scale != as_ever {
         out.table(format_args!("{table}.scale"));
         out.unless(&0, &policy.scale.min, "min", |n| n.to_string());
         if let Some(max) = policy.scale.max {

@@ -45,6 +45,9 @@ pub const INET_KEYS: [&str; 3] = ["password", "port", "username"];
 /// What the kernel's `sun_path` holds, less the NUL at its end.
 const LONGEST_SOCKET_PATH: usize = 107;
 
+/// So that a worker's socket in it, `notify/NAME.NUMBER`, has room for a name as well.
+const LONGEST_RUNTIME_DIR: usize = 64;
+
 /// What the programs need of it.
 pub struct Base<'e> {
     /// `here`, the environment and the host's name; with the variables of `[supervisord] environment`.
@@ -249,7 +252,13 @@ fn daemon(
         DoorAt::Tcp { .. } => None,
     });
     let mut runtime_dir = beside(first.unwrap_or(&spec.pid_file));
-    layers.set(report, "runtime_dir", &mut runtime_dir, |entry| Ok(values::normalized(&values::text(entry, names)?, around)));
+    if layers.find("runtime_dir").is_some() {
+        layers.set(report, "runtime_dir", &mut runtime_dir, |entry| Ok(values::normalized(&values::text(entry, names)?, around)));
+    } else if runtime_dir.len() > LONGEST_RUNTIME_DIR {
+        let other = elsewhere(&runtime_dir, around);
+        report.warn(main, "", &format!("our own sockets lie in {other}, because the kernel takes no path as long as {runtime_dir}/…"));
+        runtime_dir = other;
+    }
     let mut ring_lines = 1000;
     layers.set(report, "ring_lines", &mut ring_lines, values::whole(0..=100_000, names));
     let levels = ["critical", "error", "warn", "info", "debug", "trace", "blather"];
@@ -301,4 +310,15 @@ fn beside(path: &str) -> String {
     let path = Path::new(path);
     let name = path.file_stem().map_or_else(|| String::from("supervisor"), |stem| stem.to_string_lossy().into_owned());
     path.with_file_name(format!("{name}.ganger")).to_string_lossy().into_owned()
+}
+
+/// A short place that is the same at every start, and another for every `path`.
+fn elsewhere(path: &str, around: &Surroundings<'_>) -> String {
+    // FNV-1a: what matters is only that it never changes.
+    let hash = path.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    match around.env.get("XDG_RUNTIME_DIR").filter(|run| run.starts_with('/')) {
+        _ if around.uid == 0 => format!("/run/ganger.{hash:016x}"),
+        Some(run) => format!("{}/ganger.{hash:016x}", run.trim_end_matches('/')),
+        None => format!("{}/.local/state/ganger/run.{hash:016x}", around.home.trim_end_matches('/')),
+    }
 }

@@ -179,6 +179,9 @@ fn the_daemon_lies_beside_its_socket() {
     assert_eq!(of("pidfile = /tmp/x.pid").runtime_dir, "/tmp/x.ganger");
     assert_eq!(of("runtime_dir = /run/mine").socket.path, "/run/mine/ganger.sock");
     assert_eq!(of("").log_dir, "/tmp");
+    let long = load_text(&format!("[supervisord]\n[unix_http_server]\nfile = /run/{}/s.sock\n", "x".repeat(80))).expect("good");
+    assert_eq!(long.daemon.runtime_dir.len(), "/run/ganger.".len() + 16, "{}", long.daemon.runtime_dir);
+    assert!(long.warnings[0].starts_with("s.conf: our own sockets lie in /run/ganger."), "{:?}", long.warnings);
     assert_eq!(of("").log_file.as_deref(), Some("/etc/ganger/supervisord.log"));
 }
 
