@@ -14,8 +14,8 @@ fn a_worker_that_ignores_term_is_killed_and_the_words_say_why() {
     );
     until("it is deaf", || fleet.read("log/deaf.stdout.log").contains("deaf").then_some(()), || fleet.describe());
     fleet.ctl_ok(&["stop", "deaf"]);
-    let view = fleet.view();
-    assert_eq!(slot(&view, "deaf").state, State::Stopped);
+    // The sleep that it was in the midst of may have to be ended first.
+    let view = fleet.until("it is stopped", |view| slot(view, "deaf").state == State::Stopped);
     assert_eq!(slot(&view, "deaf").exit, Some(Exit::Signal(Signal::KILL)));
     let events = fleet.ctl_ok(&["events"]);
     assert!(events.contains("did not react to SIGTERM"), "{events}");
