@@ -95,7 +95,7 @@ impl Pool {
     /// A new life in `slot`; it has to become RUNNING and say READY before it gets an event.
     pub fn attach(&mut self, slot: SlotId, label: String, now: u64) -> Option<Word> {
         let word = self.detach(&slot, now);
-        self.members.insert(slot, Member { label, protocol: Protocol::new(), running: false, deaf: false, hand: None });
+        self.members.insert(slot, Member { label, protocol: Protocol::default(), running: false, deaf: false, hand: None });
         word
     }
 

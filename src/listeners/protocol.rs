@@ -17,9 +17,10 @@ const LONGEST_LINE: usize = 1024;
 /// So much of a result that is not `OK` is shown.
 const SHOWN: usize = 64;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Talk {
     /// It owes us a `READY`.
+    #[default]
     Acknowledged,
     Ready,
     /// It has an event in hand, and owes us a `RESULT`.
@@ -41,7 +42,7 @@ pub enum Heard {
     Lost(String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Protocol {
     talk: Talk,
     /// The beginning of a word or line that has not ended.
@@ -58,10 +59,6 @@ struct Gathering {
 }
 
 impl Protocol {
-    pub fn new() -> Protocol {
-        Protocol { talk: Talk::Acknowledged, begun: Vec::new(), result: None }
-    }
-
     pub fn talk(&self) -> Talk {
         self.talk
     }
@@ -179,7 +176,7 @@ mod tests {
 
     /// Feeds `bytes` in pieces of `size`, sending an event whenever the listener is ready, if `eager`.
     fn hear(bytes: &[u8], size: usize) -> Vec<Heard> {
-        let (mut protocol, mut all) = (Protocol::new(), Vec::new());
+        let (mut protocol, mut all) = (Protocol::default(), Vec::new());
         for (at, piece) in bytes.chunks(size).enumerate() {
             protocol.feed(piece, |heard| all.push(heard));
             // A real listener does not answer before it is asked; so the event is sent at the end of a word, wherever it was cut.
@@ -201,7 +198,7 @@ mod tests {
 
     #[test]
     fn result_and_ready_may_come_in_one_write() {
-        let mut protocol = Protocol::new();
+        let mut protocol = Protocol::default();
         protocol.feed(b"READY\n", |_| {});
         protocol.sent();
         let mut all = Vec::new();
@@ -212,7 +209,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_loses_the_listener_until_it_is_restarted() {
         let lost = |bytes: &[u8], sent: bool| {
-            let (mut protocol, mut all) = (Protocol::new(), Vec::new());
+            let (mut protocol, mut all) = (Protocol::default(), Vec::new());
             if sent {
                 protocol.feed(b"READY\n", |_| {});
                 protocol.sent();
@@ -245,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_endless_result_takes_no_memory_and_is_rejected() {
-        let mut protocol = Protocol::new();
+        let mut protocol = Protocol::default();
         protocol.feed(b"READY\n", |_| {});
         protocol.sent();
         protocol.feed(b"RESULT 1000000\n", |_| {});
@@ -287,7 +284,7 @@ mod tests {
                 }
             }
             let heard = |pieces: &mut dyn FnMut(usize) -> usize| {
-                let (mut protocol, mut all, mut rest) = (Protocol::new(), Vec::new(), &bytes[..]);
+                let (mut protocol, mut all, mut rest) = (Protocol::default(), Vec::new(), &bytes[..]);
                 protocol.feed(b"READY\n", |_| {});
                 protocol.sent();
                 while !rest.is_empty() {

@@ -308,7 +308,7 @@ fn tell(word: Option<Word>) {
 
 #[expect(clippy::disallowed_methods, reason = "TICKs are moments of the wall clock; nothing else here looks at it")]
 fn epoch_ms() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The TICKs that somebody subscribes to, each with the multiple of its period that lies behind.
