@@ -6,6 +6,7 @@ pub mod ctl;
 pub mod daemon;
 pub mod engine;
 pub mod leases;
+pub mod listeners;
 pub mod logs;
 pub mod model;
 pub mod os;

@@ -12,9 +12,10 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("os", &["model"]),
     ("logs", &["model"]),
     ("leases", &["model"]),
+    ("listeners", &["model"]),
     ("api", &["model", "logs"]),
     ("ctl", &["model", "leases"]),
-    ("daemon", &["model", "engine", "config", "os", "logs", "leases", "api"]),
+    ("daemon", &["model", "engine", "config", "os", "logs", "leases", "listeners", "api"]),
     ("bin", &["daemon", "ctl"]),
 ];
 

@@ -6,6 +6,7 @@
 use crate::daemon::stdin::{self, Feeder};
 use crate::engine::event::{Event, Sample};
 use crate::leases;
+use crate::listeners::Pools;
 use crate::logs::{Logs, Sources};
 use crate::model::command::{Answer, Refusal, Reply};
 use crate::model::launch::{Launch, Lock, SpawnFault, SpawnStep};
@@ -44,6 +45,8 @@ pub struct Hands {
     null: File,
     /// Sockets of fcgi programs; they live as long as a worker holds them.
     listening: HashMap<ProgramName, Weak<Listening>>,
+    /// Whom event listeners' pipes are given to; `None` where nobody can define one.
+    pools: Option<Pools>,
 }
 
 /// How a slot is wired; it stays while workers come and go.
@@ -60,10 +63,33 @@ struct Way {
 struct Worker {
     run: RunId,
     pidfd: OwnedFd,
-    /// The end of its standard input that we write to.
-    stdin: Option<Feeder>,
+    input: Held,
+}
+
+/// What we hold of a worker's standard input while it lives.
+enum Held {
+    Nothing,
+    /// The end that we write to.
+    Pipe(Feeder),
     /// The socket that it shares with the others of its program.
-    _listening: Option<Arc<Listening>>,
+    Socket {
+        _shared: Arc<Listening>,
+    },
+    /// `listeners` has its ends; this is its slot.
+    Protocol(SlotId),
+}
+
+/// What becomes a worker's standard input, and of an event listener its output, too.
+enum Input {
+    Null,
+    Pipe(OwnedFd, Feeder),
+    Socket(Arc<Listening>),
+    /// The worker's ends, then ours.
+    Protocol {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        ours: (OwnedFd, OwnedFd),
+    },
 }
 
 /// What the hands are made of.
@@ -77,6 +103,7 @@ pub struct Tools {
     /// Can be walked through by others: their notify sockets are here.
     pub notify: PathBuf,
     pub fleet: String,
+    pub pools: Option<Pools>,
 }
 
 impl Hands {
@@ -96,6 +123,7 @@ impl Hands {
             workers: HashMap::new(),
             null,
             listening: HashMap::new(),
+            pools: tools.pools,
         })
     }
 
@@ -177,26 +205,44 @@ impl Hands {
         if let Some(url) = &launch.common.server_url {
             extra.push(("SUPERVISOR_SERVER_URL".to_owned(), url.clone()));
         }
-        let listening = match &launch.kind {
-            Kind::Fcgi(spec) => Some(self.listening(&slot.program, spec).map_err(|e| wire("socket", e))?),
-            Kind::Program | Kind::Listener(_) => None,
-        };
-        let fed = match (&listening, launch.common.stdin) {
-            (None, Stdin::Pipe) => Some(stdin::pipe().map_err(|e| wire("input pipe", e))?),
-            (None, Stdin::Null) | (Some(_), _) => None,
-        };
-        let stdin = match (&listening, &fed) {
-            (Some(listening), _) => listening.socket(),
-            (None, Some((read, _))) => read.as_fd(),
-            (None, None) => self.null.as_fd(),
+        let input = self.input(slot, launch).map_err(|e| wire("input", e))?;
+        let (stdin, stdout) = match &input {
+            Input::Null => (self.null.as_fd(), stdout.as_fd()),
+            Input::Pipe(read, _) => (read.as_fd(), stdout.as_fd()),
+            Input::Socket(shared) => (shared.socket(), stdout.as_fd()),
+            Input::Protocol { stdin, stdout, .. } => (stdin.as_fd(), stdout.as_fd()),
         };
         // Before the worker can write: the counts of the last life end here.
         self.logs.begin(slot.clone(), run);
-        let stdio = Stdio { stdin, stdout: stdout.as_fd(), stderr: stderr.as_ref().unwrap_or(&stdout).as_fd() };
+        let stdio = Stdio { stdin, stdout, stderr: stderr.as_ref().map_or(stdout, |stderr| stderr.as_fd()) };
         let spawned = self.spawner.spawn(launch, &extra, stdio, lease.as_ref().map(|lease| lease.fd.as_fd()))?;
         self.tree.began(spawned.pid);
-        self.workers.insert(spawned.pid, Worker { run, pidfd: spawned.pidfd, stdin: fed.map(|(_, feeder)| feeder), _listening: listening });
+        let input = match input {
+            Input::Null => Held::Nothing,
+            Input::Pipe(_, feeder) => Held::Pipe(feeder),
+            Input::Socket(shared) => Held::Socket { _shared: shared },
+            Input::Protocol { ours: (to, from), .. } => {
+                if let Some(pools) = &self.pools {
+                    pools.attach(slot.clone(), spawned.pid, to, from);
+                }
+                Held::Protocol(slot.clone())
+            }
+        };
+        self.workers.insert(spawned.pid, Worker { run, pidfd: spawned.pidfd, input });
         Ok(spawned.pid)
+    }
+
+    fn input(&mut self, slot: &SlotId, launch: &Launch) -> io::Result<Input> {
+        match &launch.kind {
+            Kind::Program if launch.common.stdin == Stdin::Null => Ok(Input::Null),
+            Kind::Program => stdin::pipe().map(|(read, feeder)| Input::Pipe(read, feeder)),
+            Kind::Listener(_) => {
+                let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC);
+                let ((stdin, to), (from, stdout)) = (pipe()?, pipe()?);
+                Ok(Input::Protocol { stdin, stdout, ours: (to, from) })
+            }
+            Kind::Fcgi(spec) => self.listening(&slot.program, spec).map(Input::Socket),
+        }
     }
 
     /// The socket of an fcgi program: the one that its workers hold, or a new one.
@@ -262,13 +308,13 @@ impl Hands {
     /// Writes to a worker's standard input.
     pub fn feed(&mut self, pid: i32, run: RunId, text: &[u8]) -> Answer {
         let worker = self.workers.get_mut(&pid).filter(|worker| worker.run == run).ok_or(Refusal::NotRunning)?;
-        match worker.stdin.as_ref().map(|stdin| stdin.feed(text)) {
-            Some(Ok(())) => Ok(Reply::Done),
-            Some(Err(e)) => {
+        let Held::Pipe(stdin) = &worker.input else { return Err(Refusal::NoStdin) };
+        match stdin.feed(text) {
+            Ok(()) => Ok(Reply::Done),
+            Err(e) => {
                 tracing::warn!("cannot write to the standard input of pid {pid}: {e}");
                 Err(Refusal::NoStdin)
             }
-            None => Err(Refusal::NoStdin),
         }
     }
 
@@ -280,6 +326,9 @@ impl Hands {
             if let Some(worker) = self.workers.remove(pid) {
                 self.meter.forget(worker.run);
                 lives.push((worker.run, *pid));
+                if let (Held::Protocol(slot), Some(pools)) = (worker.input, &self.pools) {
+                    pools.detach(slot);
+                }
             }
         }
         let left: HashMap<RunId, u32> = self.tree.after_reap(&lives).into_iter().collect();

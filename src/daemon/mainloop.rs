@@ -13,11 +13,13 @@ use crate::daemon::supervisor_log;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
 use crate::engine::event::{Event, Purpose};
+use crate::listeners::Pools;
 use crate::logs::Report;
 use crate::model::command::{Answer, Command, Ticket};
 use crate::model::notice::{Notice, What};
 use crate::model::plan::Plan;
 use crate::model::signal::Signal;
+use crate::model::spec::Kind;
 use crate::model::state::State;
 use crate::model::view::{Mood, SlotView, View};
 use crate::os::signals::{Caught, Signals};
@@ -108,8 +110,10 @@ pub struct Foreman {
     pub plan_is_new: bool,
     /// The definitions are Supervisor's: so are our words, and HUP begins everything anew.
     pub as_supervisor: bool,
-    /// As it was published last.
+    /// As it was told last.
     pub mood: Mood,
+    /// Event listeners; `None` where nobody can define one.
+    pub pools: Option<Pools>,
 }
 
 impl Foreman {
@@ -141,6 +145,7 @@ impl Foreman {
     /// Carries out what `take_up` left to do.
     pub fn begin(&mut self, effects: Vec<Effect>) {
         let mut answers = VecDeque::new();
+        self.show_listeners(true);
         for effect in effects {
             self.perform(effect, &mut answers);
         }
@@ -154,12 +159,48 @@ impl Foreman {
         let mut answers = VecDeque::new();
         while let Some(event) = inbox.pop_front() {
             self.engine.step(clock::now(), event, &mut effects);
+            self.note_mood();
             for effect in effects.drain(..) {
                 self.perform(effect, &mut answers);
             }
             while let Some(answer) = answers.pop_back() {
                 inbox.push_front(answer);
             }
+        }
+    }
+
+    /// Tells of it when everything begins to stop, and when it has begun anew; before what follows from it is done.
+    fn note_mood(&mut self) {
+        let before = std::mem::replace(&mut self.mood, self.engine.mood());
+        match (before, self.mood) {
+            (Mood::Running, Mood::Renewing | Mood::ShuttingDown) => {
+                if let Some(pools) = &self.pools {
+                    pools.stopping();
+                }
+                if self.as_supervisor {
+                    let view = self.publisher.view.borrow().clone();
+                    let left = |slot: &&Arc<SlotView>| !matches!(slot.state, State::Stopped | State::Exited | State::Fatal);
+                    let names: Vec<&str> = view.slots().filter(left).map(|slot| slot.process.as_str()).collect();
+                    supervisor_log::waiting_for(&names).into_iter().for_each(journal::record_as_supervisor);
+                }
+            }
+            (Mood::Renewing, Mood::Running) => self.show_listeners(true),
+            (Mood::Running, Mood::Running)
+            | (Mood::Renewing, Mood::Renewing | Mood::ShuttingDown)
+            | (Mood::ShuttingDown, Mood::Running | Mood::Renewing | Mood::ShuttingDown) => {}
+        }
+    }
+
+    /// The event listeners in force; `up`: and that we are up, which they hear first.
+    fn show_listeners(&self, up: bool) {
+        let Some(pools) = &self.pools else { return };
+        let listeners = self.engine.plan().programs.values().filter_map(|spec| match &spec.kind {
+            Kind::Listener(listener) => Some((spec.name.clone(), spec.group.clone(), listener.clone())),
+            Kind::Program | Kind::Fcgi(_) => None,
+        });
+        pools.plan(listeners.collect());
+        if up {
+            pools.running();
         }
     }
 
@@ -192,7 +233,13 @@ impl Foreman {
             true => supervisor_log::line(&notice, self.engine.plan()).into_iter().for_each(journal::record_as_supervisor),
             false => journal::record(&notice),
         }
-        self.plan_is_new |= matches!(notice.what, What::Loaded { .. } | What::GroupAdded { .. } | What::GroupRemoved { .. });
+        if matches!(notice.what, What::Loaded { .. } | What::GroupAdded { .. } | What::GroupRemoved { .. }) {
+            self.plan_is_new = true;
+            self.show_listeners(false);
+        }
+        if let Some(pools) = &self.pools {
+            pools.notice(&notice);
+        }
         // No receiver is no fault: nobody is looking.
         let _ = self.publisher.notices.send(Arc::new(notice));
     }
@@ -311,14 +358,6 @@ impl Foreman {
             self.publisher.plan.send_replace(Arc::new(self.engine.plan().clone()));
         }
         let view = self.engine.view(clock::now());
-        if view.mood != self.mood {
-            self.mood = view.mood;
-            if self.as_supervisor && view.mood != Mood::Running {
-                let left = |slot: &&Arc<SlotView>| !matches!(slot.state, State::Stopped | State::Exited | State::Fatal);
-                let names: Vec<&str> = view.slots().filter(left).map(|slot| slot.process.as_str()).collect();
-                supervisor_log::waiting_for(&names).into_iter().for_each(journal::record_as_supervisor);
-            }
-        }
         if !Arc::ptr_eq(&view, &self.publisher.view.borrow()) {
             if self.above {
                 let line = summary(&view);
@@ -361,6 +400,8 @@ fn told_by_logs(report: Report) -> Event {
     match report {
         Report::Counted { slot, run, done, failed, job } => Event::Counted { slot, run, done, failed, job },
         Report::Changed { slot, trouble, lost } => Event::LogChanged { slot, trouble, lost },
+        // Output is for listeners, and is taken out before; the engine never meets it.
+        Report::Output { .. } | Report::Captured { .. } => Event::Woke,
     }
 }
 

@@ -20,7 +20,10 @@ use crate::daemon::mainloop::{Foreman, Publisher, Sources, Waiting};
 use crate::daemon::options::{Options, Overrides};
 use crate::daemon::supervisor::Remarks;
 use crate::engine::Engine;
-use crate::logs::Logs;
+use crate::listeners::Pools;
+use crate::listeners::payload::{Chunk, Stream};
+use crate::logs::{Channel, Logs, Report};
+use crate::model::name::{RunId, SlotId};
 use crate::model::plan::Plan;
 use crate::model::view::{Mood, View};
 use crate::os::background::{Herald, Side};
@@ -307,9 +310,20 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
         boot::end_the_left_behind(&before);
     }
 
+    let pools = match &dialect {
+        Some(spec) => Some(Pools::start(&spec.identifier).map_err(says("start the thread of event listeners"))?),
+        None => None,
+    };
     let (report, reports) = mpsc::unbounded_channel();
-    // The receiver is gone only when we are on our way out.
-    let logs = Logs::start(plan.daemon.ring_lines, Box::new(move |told| drop(report.send(told)))).map_err(says("start the log thread"))?;
+    let listeners = pools.clone();
+    let hear = move |told| match (told, &listeners) {
+        (Report::Output { slot, run, channel, data }, Some(pools)) => pools.output(&chunk(slot, run, channel, data)),
+        (Report::Captured { slot, run, channel, data }, Some(pools)) => pools.captured(&chunk(slot, run, channel, data)),
+        (Report::Output { .. } | Report::Captured { .. }, None) => {}
+        // The receiver is gone only when we are on our way out.
+        (told @ (Report::Counted { .. } | Report::Changed { .. }), _) => drop(report.send(told)),
+    };
+    let logs = Logs::start(plan.daemon.ring_lines, Box::new(hear)).map_err(says("start the log thread"))?;
     let (loaded, plans) = mpsc::unbounded_channel();
     let (asks, asked) = mpsc::channel(256);
     let now = clock::now();
@@ -326,6 +340,7 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
         fifos: guard.subdirectory("fifo", false).map_err(|e| e.to_string())?,
         notify: guard.subdirectory("notify", true).map_err(|e| e.to_string())?,
         fleet,
+        pools: pools.clone(),
     })
     .map_err(says("open /dev/null"))?;
     let mut foreman = Foreman {
@@ -339,6 +354,7 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
         plan_is_new: false,
         as_supervisor: dialect.is_some(),
         mood: Mood::Running,
+        pools,
     };
     let handle = foreman.handle(asks);
     let socket = plan.daemon.socket.clone();
@@ -390,4 +406,12 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
     drop(pid_file);
     journal.stop();
     Ok(())
+}
+
+fn chunk(slot: SlotId, run: RunId, channel: Channel, data: Vec<u8>) -> Chunk {
+    let stream = match channel {
+        Channel::Stdout => Stream::Stdout,
+        Channel::Stderr => Stream::Stderr,
+    };
+    Chunk { slot, run, stream, data }
 }

@@ -35,7 +35,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn mood(&self) -> Mood {
+    /// As the view shows it, without drawing one.
+    pub fn mood(&self) -> Mood {
         match self.closing.as_ref().map(|closing| &closing.then) {
             None => Mood::Running,
             Some(Then::Renew(_)) => Mood::Renewing,

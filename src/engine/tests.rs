@@ -19,7 +19,7 @@ use crate::model::state::State;
 use crate::model::template::{Piece, Template};
 use crate::model::time::{Moment, Now, Span, Stamp};
 use crate::model::units::Bytes;
-use crate::model::view::SlotView;
+use crate::model::view::{Mood, SlotView};
 use std::sync::Arc;
 
 /// What a spawn comes to, until told otherwise.
@@ -823,4 +823,115 @@ fn what_a_step_costs_in_a_wide_program() {
         engine.view(later);
         println!("{count}: a picture with 100 changes {:?}", begin.elapsed());
     }
+}
+
+/// A plan read for `purpose`, and the answer.
+fn read(world: &mut World, purpose: Purpose, result: Result<Plan, Vec<String>>) -> Answer {
+    world.take();
+    world.step(Event::PlanLoaded { ticket: Some(Ticket(77)), purpose, result: result.map(Box::new) });
+    let answer = world.done.iter().find_map(|effect| match effect {
+        Effect::Reply { ticket: Ticket(77), answer } => Some((**answer).clone()),
+        _ => None,
+    });
+    answer.expect("it is answered in the same step")
+}
+
+fn groups(added: &[&str], changed: &[&str], removed: &[&str]) -> Answer {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Ok(Reply::Groups { added: list(added), changed: list(changed), removed: list(removed) })
+}
+
+#[test]
+fn a_reread_changes_nothing_and_compares_with_what_is_active() {
+    let mut world = given(&[program("keep", 1), program("other", 1), program("gone", 1)]);
+    world.secs(2);
+    let mut other = program("other", 1);
+    other.policy.priority = 7;
+    let new = plan(&[program("keep", 1), other, program("fresh", 1)]);
+    for _ in 0..2 {
+        assert_eq!(read(&mut world, Purpose::Reread, Ok(new.clone())), groups(&["fresh"], &["other"], &["gone"]));
+    }
+    assert_eq!(world.states("gone"), [State::Running]);
+    assert!(world.engine.plan().programs.len() == 3, "what is in force stays in force");
+    let refused = read(&mut world, Purpose::Reread, Err(vec!["broken".into()]));
+    assert_eq!(refused, Err(Refusal::BadConfig { faults: vec!["broken".into()] }));
+}
+
+#[test]
+fn groups_are_added_from_what_was_read_and_removed_only_when_nothing_runs() {
+    let mut world = given(&[program("a", 1)]);
+    world.secs(2);
+    read(&mut world, Purpose::Reread, Ok(plan(&[program("a", 2), program("b", 1)]))).unwrap();
+    let add = |name: &str| Command::AddGroup { name: name.into() };
+    let remove = |name: &str| Command::RemoveGroup { name: name.into() };
+    assert_eq!(world.ask(add("a")), Err(Refusal::AlreadyAdded { name: "a".into() }));
+    assert!(matches!(world.ask(add("x")), Err(Refusal::NoSuch { .. })));
+    assert!(matches!(world.ask(remove("x")), Err(Refusal::NoSuch { .. })));
+    assert_eq!(world.ask(add("b")), Ok(Reply::Done));
+    assert_eq!(world.ask(remove("a")), Err(Refusal::StillRunning { name: "a".into() }));
+    world.ask(Command::Stop { targets: vec![Target::read("a")] }).unwrap();
+    let pid = world.pid("a", 0);
+    world.step(Event::Ended { pid, exit: Exit::Code(0), leftovers: 0 });
+    assert_eq!(world.ask(remove("a")), Ok(Reply::Done));
+    assert!(!world.engine.plan().programs.contains_key(&ProgramName::new("a")));
+    // A reload leaves it out, and says so; then it comes back as it was read.
+    let answer = read(&mut world, Purpose::Reload, Ok(plan(&[program("a", 3), program("b", 1)])));
+    assert!(matches!(answer, Ok(Reply::Changes(changes)) if changes.warnings.len() == 1));
+    assert!(!world.engine.plan().programs.contains_key(&ProgramName::new("a")));
+    assert_eq!(world.ask(add("a")), Ok(Reply::Done));
+    world.secs(2);
+    assert_eq!(world.states("a"), [State::Running; 3]);
+}
+
+#[test]
+fn a_renewal_stops_by_priority_and_starts_with_what_was_read() {
+    let (mut first, mut last) = (program("first", 1), program("last", 1));
+    (first.policy.priority, last.policy.priority) = (1, 2);
+    let mut world = given(&[first.clone(), last.clone()]);
+    world.secs(2);
+    assert_eq!(read(&mut world, Purpose::Renew, Err(vec!["broken".into()])), Err(Refusal::BadConfig { faults: vec!["broken".into()] }));
+    assert_eq!((world.states("first"), world.states("last")), (vec![State::Running], vec![State::Running]), "a broken file stops nothing");
+
+    last.policy.autostart = false;
+    let pids = (world.pid("first", 0), world.pid("last", 0));
+    assert_eq!(read(&mut world, Purpose::Renew, Ok(plan(&[first, last, program("new", 1)]))), Ok(Reply::Done));
+    assert_eq!(world.engine.mood(), Mood::Renewing);
+    assert_eq!((world.states("first"), world.states("last")), (vec![State::Running], vec![State::Stopping]));
+    let busy = Refusal::Busy { with: "starting everything anew".into() };
+    assert_eq!(world.ask(Command::Start { targets: vec![Target::All] }), Err(busy));
+    world.step(Event::Ended { pid: pids.1, exit: Exit::Code(0), leftovers: 0 });
+    assert_eq!(world.states("first"), [State::Stopping]);
+    world.step(Event::Ended { pid: pids.0, exit: Exit::Code(0), leftovers: 0 });
+    world.secs(2);
+    assert_eq!(world.engine.mood(), Mood::Running);
+    assert_eq!(world.states("first"), [State::Running]);
+    assert_eq!(world.states("last"), [State::Stopped], "autostart decides, as at the very start");
+    assert_eq!(world.states("new"), [State::Running]);
+}
+
+#[test]
+fn a_shutdown_wins_over_a_renewal() {
+    let mut world = given(&[program("mail", 1)]);
+    world.secs(2);
+    let pid = world.pid("mail", 0);
+    read(&mut world, Purpose::Renew, Ok(plan(&[program("mail", 1)]))).unwrap();
+    world.ask(Command::Shutdown).unwrap();
+    world.step(Event::Ended { pid, exit: Exit::Code(0), leftovers: 0 });
+    assert!(world.done.contains(&Effect::Quit));
+}
+
+#[test]
+fn text_goes_to_one_running_worker() {
+    let mut world = given(&[program("mail", 2)]);
+    world.secs(2);
+    let feed = |target: &str| Command::Feed { target: Target::read(target), text: "x".into() };
+    let (pid, run) =
+        (world.pid("mail", 1), world.engine.slot(&SlotId::new(&ProgramName::new("mail"), 1)).and_then(|slot| slot.run).unwrap());
+    world.take();
+    world.step(Event::Asked { ticket: Some(Ticket(9)), who: "root".into(), command: feed("mail:mail_01") });
+    assert!(world.done.contains(&Effect::Feed { ticket: Some(Ticket(9)), run, pid, text: "x".into() }));
+    assert!(matches!(world.ask(feed("mail:*")), Err(Refusal::Malformed { .. })));
+    assert!(matches!(world.ask(feed("nobody")), Err(Refusal::NoSuch { .. })));
+    world.ask(Command::Stop { targets: vec![Target::read("mail:mail_01")] }).unwrap();
+    assert_eq!(world.ask(feed("mail:mail_01")), Err(Refusal::NotRunning));
 }

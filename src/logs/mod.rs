@@ -5,6 +5,7 @@
 //! (as counts only) to the job counters.
 
 mod ansi;
+mod capture;
 mod count;
 mod lines;
 mod pump;
@@ -42,6 +43,11 @@ pub enum Report {
     Counted { slot: SlotId, run: RunId, done: u64, failed: u64, job: Option<String> },
     /// Writing fails (`Some`, in words) or works again (`None`); `lost` lines since the trouble began.
     Changed { slot: SlotId, trouble: Option<String>, lost: u64 },
+    /// Output of a stream with `events`, a piece of at most 128 KiB as it was read, captured text among it. There may be as
+    /// many as there is output: whoever takes them must drop what is too much.
+    Output { slot: SlotId, run: RunId, channel: Channel, data: Vec<u8> },
+    /// What the life `run` wrote between Supervisor's capture tokens (`StreamSpec::capture_max`).
+    Captured { slot: SlotId, run: RunId, channel: Channel, data: Vec<u8> },
 }
 
 /// The ends that we read, opened read-write (so there is never an end of file) and non-blocking.

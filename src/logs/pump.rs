@@ -6,6 +6,7 @@
 
 use crate::logs::Channel;
 use crate::logs::ansi::Stripper;
+use crate::logs::capture::{Capture, Piece};
 use crate::logs::count::{Counter, Patterns};
 use crate::logs::lines::Lines;
 use crate::logs::ring::Ring;
@@ -22,11 +23,18 @@ use std::sync::Arc;
 /// What a busy pipe may hold.
 const BUSY_PIPE: usize = 1024 * 1024;
 
+/// A piece of output that is told: what Supervisor reads at once.
+const PIECE: usize = 128 * 1024;
+/// Pieces that wait for a first life to be heard of. It takes one order.
+const UNCLAIMED: usize = 64;
+
 /// What every turn works with: the thread's buffers, its time, and what it may still spend on pipes.
 #[derive(Debug)]
 pub struct Bench {
     pub buffer: Vec<u8>,
     pub stripped: Vec<u8>,
+    /// What is left for the log when captured text is taken out.
+    pub logged: Vec<u8>,
     pub now: u64,
     /// How many more pipes may be made large.
     pub large_pipes: u32,
@@ -45,6 +53,13 @@ pub enum Turn {
     Ended,
 }
 
+/// What listeners are to be told of.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Told {
+    Output(Vec<u8>),
+    Captured(Vec<u8>),
+}
+
 /// One stream of a slot.
 #[derive(Debug)]
 pub struct Stream {
@@ -60,6 +75,10 @@ pub struct Stream {
     followers: Vec<Follower>,
     lines: Lines,
     stripper: Option<Stripper>,
+    capture: Option<Capture>,
+    /// Output is told.
+    events: bool,
+    told: Vec<Told>,
 }
 
 /// One slot.
@@ -88,6 +107,9 @@ impl Stream {
             followers: Vec::new(),
             lines: Lines::default(),
             stripper: None,
+            capture: None,
+            events: false,
+            told: Vec::new(),
         };
         stream.read_from(source);
         stream
@@ -114,6 +136,15 @@ impl Stream {
         };
         self.files = spec.sinks.iter().map(open).collect();
         self.stripper = strip.then(|| self.stripper.take().unwrap_or_default());
+        self.events = spec.events;
+        self.capture = match (spec.capture_max.0, self.capture.take()) {
+            (0, _) => None,
+            (max, None) => Some(Capture::new(max)),
+            (max, Some(mut capture)) => {
+                capture.set_max(max);
+                Some(capture)
+            }
+        };
     }
 
     pub fn add_follower(&mut self, follower: Follower) {
@@ -147,11 +178,41 @@ impl Stream {
             Some(stripper) => stripper.strip(chunk, &mut bench.stripped),
             None => chunk,
         };
+        let chunk = Self::sort_out(chunk, &mut self.capture, self.events, &mut self.told, &mut bench.logged);
         let lost = Self::pass_on(chunk, &self.files, &mut self.ring, &mut self.followers, bench.now);
         if let Some(counter) = counter {
             self.lines.feed(chunk, |line| counter.line(line));
         }
         (Turn::Took { bytes, behind }, lost)
+    }
+
+    /// What of `chunk` is log; the rest is put into `told`.
+    fn sort_out<'a>(
+        chunk: &'a [u8],
+        capture: &mut Option<Capture>,
+        events: bool,
+        told: &mut Vec<Told>,
+        logged: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
+        let Some(capture) = capture else {
+            if events {
+                tell(chunk, told);
+            }
+            return chunk;
+        };
+        logged.clear();
+        capture.feed(chunk, |piece| match piece {
+            Piece::Log(text) | Piece::Inside(text) => {
+                if matches!(piece, Piece::Log(_)) {
+                    logged.extend_from_slice(text);
+                }
+                if events {
+                    tell(text, told);
+                }
+            }
+            Piece::Captured(data) => told.push(Told::Captured(data)),
+        });
+        logged
     }
 
     fn pass_on(chunk: &[u8], files: &[SharedFile], ring: &mut Ring, followers: &mut Vec<Follower>, now: u64) -> u64 {
@@ -166,9 +227,22 @@ impl Stream {
     /// The life is over: what it began and did not end is a line, and what the stripper held back is text.
     fn finish(&mut self, counter: Option<&mut Counter>, now: u64) -> u64 {
         let owed = self.stripper.as_mut().map_or(&b""[..], |stripper| stripper.flush());
-        let lost = match owed {
+        let mut logged = Vec::new();
+        let mut text = Self::sort_out(owed, &mut self.capture, self.events, &mut self.told, &mut logged).to_vec();
+        if let Some(capture) = &mut self.capture {
+            capture.finish(|piece| match piece {
+                Piece::Log(owed) => {
+                    text.extend_from_slice(owed);
+                    if self.events {
+                        tell(owed, &mut self.told);
+                    }
+                }
+                Piece::Inside(_) | Piece::Captured(_) => {}
+            });
+        }
+        let lost = match &text[..] {
             [] => 0,
-            owed => Self::pass_on(owed, &self.files, &mut self.ring, &mut self.followers, now),
+            text => Self::pass_on(text, &self.files, &mut self.ring, &mut self.followers, now),
         };
         self.lines.finish(|line| {
             if let Some(counter) = counter {
@@ -177,6 +251,11 @@ impl Stream {
         });
         lost
     }
+}
+
+/// Puts `text` into `told`, in pieces.
+fn tell(text: &[u8], told: &mut Vec<Told>) {
+    told.extend(text.chunks(PIECE).map(|piece| Told::Output(piece.to_vec())));
 }
 
 impl SlotLog {
@@ -211,6 +290,21 @@ impl SlotLog {
         let (turn, lost) = stream.turn(bench, self.counter.as_mut());
         self.lost += lost;
         turn
+    }
+
+    /// What is to be told of, once: nothing before the first life is heard of.
+    pub fn take_told(&mut self) -> Vec<(Channel, Told)> {
+        let known = self.run.is_some();
+        let mut all = Vec::new();
+        for (stream, channel) in self.streams.iter_mut().zip([Channel::Stdout, Channel::Stderr]) {
+            let Some(stream) = stream else { continue };
+            if known {
+                all.extend(stream.told.drain(..).map(|told| (channel, told)));
+            } else {
+                stream.told.truncate(UNCLAIMED);
+            }
+        }
+        all
     }
 
     /// Everything that was in the pipes at the call. A writer that goes on writing cannot hold us: a pipe holds no more than
@@ -248,7 +342,7 @@ mod tests {
     use nix::unistd::{pipe2, write};
 
     fn bench() -> Bench {
-        Bench { buffer: vec![0; 256 * 1024], stripped: Vec::new(), now: 0, large_pipes: 1 }
+        Bench { buffer: vec![0; 256 * 1024], stripped: Vec::new(), logged: Vec::new(), now: 0, large_pipes: 1 }
     }
 
     fn slot_log() -> (SlotLog, OwnedFd) {

@@ -6,7 +6,7 @@
 //! still read at once. A pipe that is found half full is made larger, and is not napped upon.
 
 use crate::logs::count::PatternBook;
-use crate::logs::pump::{Bench, SlotLog, Stream, Turn};
+use crate::logs::pump::{Bench, SlotLog, Stream, Told, Turn};
 use crate::logs::sink::{LogFiles, words};
 use crate::logs::tail::Follower;
 use crate::logs::{Channel, Last, Report, Sources, TailError};
@@ -119,7 +119,7 @@ impl Thread {
             report,
             ring_lines,
             clock: Clock::start(),
-            bench: Bench { buffer: vec![0; BUFFER], stripped: Vec::new(), now: 0, large_pipes },
+            bench: Bench { buffer: vec![0; BUFFER], stripped: Vec::new(), logged: Vec::new(), now: 0, large_pipes },
             files: LogFiles::default(),
             patterns: PatternBook::default(),
             logs: Vec::new(),
@@ -178,7 +178,9 @@ impl Thread {
     fn turn(&mut self, token: u64) -> bool {
         let channel = if token.is_multiple_of(2) { Channel::Stdout } else { Channel::Stderr };
         let Some(log) = self.logs.get_mut((token / 2) as usize).and_then(Option::as_mut) else { return false };
-        match log.turn(channel, &mut self.bench) {
+        let turn = log.turn(channel, &mut self.bench);
+        tell_output(log, &*self.report);
+        match turn {
             Turn::Took { bytes: _, behind } => behind,
             Turn::Empty => false,
             Turn::Ended => {
@@ -194,6 +196,7 @@ impl Thread {
     /// Reports what changed in a slot since it was told last.
     fn tell(&mut self, number: usize) {
         let Some(log) = self.logs.get_mut(number).and_then(Option::as_mut) else { return };
+        tell_output(log, &*self.report);
         if let (Some(counter), Some(run)) = (&mut log.counter, log.run)
             && counter.take_changed()
         {
@@ -379,6 +382,17 @@ impl Thread {
                 self.tell(number);
             }
         }
+    }
+}
+
+/// Hands over what listeners are to be told of.
+fn tell_output(log: &mut SlotLog, report: &(dyn Fn(Report) + Send)) {
+    for (channel, told) in log.take_told() {
+        let (Some(run), slot) = (log.run, log.slot.clone()) else { return };
+        report(match told {
+            Told::Output(data) => Report::Output { slot, run, channel, data },
+            Told::Captured(data) => Report::Captured { slot, run, channel, data },
+        });
     }
 }
 
@@ -568,6 +582,31 @@ mod tests {
         assert_eq!(rig.report(), Rig::counted(1, 2, 0, Some("")));
         assert_eq!(rig.lines(9), "done\ndone\n");
         assert_eq!([rig.path("a"), rig.path("b")].map(|path| fs::read_to_string(path).unwrap()), ["done\n", "done\n"]);
+        rig.logs.stop();
+    }
+
+    #[test]
+    fn captured_text_is_an_event_and_no_log() {
+        let rig = Rig::new();
+        let log = rig.path("out.log");
+        let stdout = StreamSpec { capture_max: Bytes(100), events: true, ..to_file(&log) };
+        let (mut out, _err) = rig.open(OutputSpec { stdout, ..OutputSpec::default() }, silent());
+        rig.begin(7);
+        out.write_all(b"a<!--XSUPERVISOR:BEGIN-->secret<!--XSUPERVISOR:END-->b\n").unwrap();
+        rig.drain();
+        let output = |data: &[u8]| Report::Output { slot: slot(), run: RunId(7), channel: Channel::Stdout, data: data.to_vec() };
+        assert_eq!(rig.report(), output(b"a"));
+        assert_eq!(rig.report(), output(b"secret"), "as Supervisor's PROCESS_LOG");
+        let captured = Report::Captured { slot: slot(), run: RunId(7), channel: Channel::Stdout, data: b"secret".to_vec() };
+        assert_eq!(rig.report(), captured);
+        assert_eq!(rig.report(), output(b"b\n"));
+        assert_eq!(fs::read_to_string(&log).unwrap(), "ab\n");
+        assert_eq!(rig.lines(9), "ab\n");
+        // Half a token at the end of a life was text after all.
+        out.write_all(b"<!--XSUP").unwrap();
+        rig.begin(8);
+        assert_eq!(rig.report(), output(b"<!--XSUP"));
+        assert_eq!(fs::read_to_string(&log).unwrap(), "ab\n<!--XSUP");
         rig.logs.stop();
     }
 

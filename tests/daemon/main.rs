@@ -13,3 +13,4 @@ mod scale;
 mod shutdown;
 mod singleton;
 mod stop;
+mod supervisord;
