@@ -180,6 +180,12 @@ impl Pool {
         self.pause.filter(|_| !self.waiting.is_empty())
     }
 
+    /// How many events wait.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     fn put_back(&mut self, waiting: Waiting, now: u64) -> Option<Word> {
         let word = self.make_room(waiting.event.payload.len(), now);
         self.bytes += waiting.event.payload.len();

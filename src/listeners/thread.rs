@@ -373,4 +373,31 @@ mod tests {
         ticks.follow(subscribe(&["PROCESS_STATE"]), 140_000);
         assert_eq!(ticks.next(140_000), None);
     }
+
+    /// Without the loop, so that nothing is read before the end is heard of.
+    #[test]
+    fn an_event_that_was_taken_with_the_last_words_is_not_sent_again() {
+        use nix::fcntl::OFlag;
+        use nix::unistd::{pipe2, write};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let pipe = || pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+            let slot = SlotId::new(&ProgramName::new("tape"), 0);
+            let spec = ListenerSpec { events: vec!["TICK".into()], buffer_size: 10 };
+            let mut dealer = Dealer::new("s".into(), Arc::default());
+            dealer.obey(Order::Plan(vec![(slot.program.clone(), GroupName::new("tape"), spec)]));
+            for last_words in ["RESULT 2\nOK", "RESULT 2\nO"] {
+                let ((_stdin, ours_in), (ours_out, stdout)) = (pipe(), pipe());
+                dealer.obey(Order::Attach { slot: slot.clone(), pid: 1, stdin: ours_in, stdout: ours_out });
+                dealer.obey(Order::Runs(slot.clone(), true));
+                write(&stdout, b"READY\n").unwrap();
+                dealer.read_last_words(&slot);
+                dealer.accept(Event::tick(EventType::Tick5, 5));
+                write(&stdout, last_words.as_bytes()).unwrap();
+                dealer.obey(Order::Detach(slot.clone()));
+                let waits = dealer.pools.values().map(Pool::waiting).sum::<usize>();
+                assert_eq!(waits, usize::from(last_words != "RESULT 2\nOK"), "{last_words}");
+            }
+        });
+    }
 }
