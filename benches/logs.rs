@@ -54,7 +54,8 @@ fn measure(name: &str, writers: usize, at_once: usize, megabytes: usize, done: &
         nix::unistd::mkfifo(fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
         let stdout = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(fifo).expect("our end").into();
         let path = Template::text(log.to_str().expect("a path in UTF-8"));
-        let stdout_spec = StreamSpec { sinks: vec![Sink::File(LogFile { path, max_bytes: Bytes(0), backups: 0 })] };
+        let stdout_spec =
+            StreamSpec { sinks: vec![Sink::File(LogFile { path, max_bytes: Bytes(0), backups: 0 })], ..StreamSpec::default() };
         let output = OutputSpec { stdout: stdout_spec, ..OutputSpec::default() };
         let jobs = JobsSpec { count: count.clone(), timeout: None };
         logs.open(SlotId::new(&program, number as u32), String::new(), output, jobs, Some(Sources { stdout, stderr: None }));

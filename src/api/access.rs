@@ -2,8 +2,9 @@
 //!
 //! Two roles: `View` reads, `Operate` changes. On the unix socket the file's mode says who gets in, and the
 //! kernel says who he is. Root, the user that we run as, the socket's owner and the members of its group
-//! operate; anybody else whom the mode lets in (0666, say) looks on. TCP peers are a kind of their own, so that
-//! tokens and cookies have their place here; until there are any, none of them is let in.
+//! operate; anybody else whom the mode lets in (0666, say) looks on. These are the rules of the control socket; Supervisor's
+//! servers have theirs in `door`. TCP peers are a kind of their own, so that tokens and cookies have their place here; until
+//! there are any, none of them is let in by these rules.
 
 use crate::api::peer::UnixPeer;
 use crate::logs::aside;
@@ -11,7 +12,7 @@ use crate::model::command::Refusal;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a caller may do; each role includes the ones before it.
@@ -42,6 +43,8 @@ pub enum Peer {
 pub struct Caller {
     pub peer: Peer,
     pub role: Option<Role>,
+    /// The name that he has logged in by.
+    pub user: Option<Arc<str>>,
 }
 
 impl Caller {
@@ -87,14 +90,15 @@ impl Access {
             Peer::Unix(_) => Some(Role::View),
             Peer::Tcp(_) => None,
         };
-        Caller { peer, role }
+        Caller { peer, role, user: None }
     }
 
     /// The caller as notices name him: `root (uid 0, pid 123)`.
-    pub async fn who(&self, peer: &Peer) -> String {
-        match peer {
-            Peer::Tcp(address) => address.to_string(),
-            Peer::Unix(peer) => match self.name(peer.uid).await {
+    pub async fn who(&self, caller: &Caller) -> String {
+        match (&caller.peer, &caller.user) {
+            (Peer::Tcp(address), Some(user)) => format!("{user} ({address})"),
+            (Peer::Tcp(address), None) => address.to_string(),
+            (Peer::Unix(peer), _) => match self.name(peer.uid).await {
                 Some(name) => format!("{name} (uid {}, pid {})", peer.uid, peer.pid),
                 None => format!("uid {} (pid {})", peer.uid, peer.pid),
             },
@@ -155,8 +159,8 @@ mod tests {
     #[tokio::test]
     async fn callers_are_named_by_user_and_pid_and_unknown_ones_by_number() {
         let access = Access::new(0, 0, 0);
-        assert_eq!(access.who(&peer(0, 0, &[])).await, "root (uid 0, pid 7)");
-        assert_eq!(access.who(&peer(3_999_999_999, 0, &[])).await, "uid 3999999999 (pid 7)");
+        assert_eq!(access.who(&access.caller(peer(0, 0, &[]))).await, "root (uid 0, pid 7)");
+        assert_eq!(access.who(&access.caller(peer(3_999_999_999, 0, &[]))).await, "uid 3999999999 (pid 7)");
         assert_eq!(access.names.lock().expect("whole").len(), 2, "each was asked once and kept");
     }
 }

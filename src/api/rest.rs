@@ -11,7 +11,7 @@
 use crate::api::access::{Access, Caller, Role};
 use crate::api::handle::Handle;
 use crate::api::stream::{Ring, Shown};
-use crate::api::{HostInfo, find, metrics, serve};
+use crate::api::{HostInfo, find, logtail, metrics, serve, xmlrpc};
 use crate::logs::{Channel, Last, TailError};
 use crate::model::command::{Batch, Command, Outcome, Refusal, Reply, ScaleTo};
 use crate::model::name::{SlotId, Target};
@@ -42,8 +42,8 @@ use tokio::sync::watch;
 /// What every handler has before it.
 #[derive(Debug)]
 pub struct Desk {
-    handle: Handle,
-    host: HostInfo,
+    pub handle: Handle,
+    pub host: HostInfo,
     pub access: Access,
     pub ring: Arc<Ring>,
     /// True when streams are to end and connections to finish.
@@ -58,8 +58,8 @@ impl Desk {
     }
 
     /// Asks the engine in the caller's name.
-    async fn ask(&self, caller: &Caller, command: Command) -> Result<Reply, Refusal> {
-        self.handle.ask(self.access.who(&caller.peer).await, command).await
+    pub async fn ask(&self, caller: &Caller, command: Command) -> Result<Reply, Refusal> {
+        self.handle.ask(self.access.who(caller).await, command).await
     }
 }
 
@@ -106,7 +106,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
     for Route { path, role, handler } in routes() {
         router = router.route(path, handler.layer(from_fn(move |request, next| admit(role, request, next))));
     }
-    router.fallback(nowhere).method_not_allowed_fallback(wrong_method).layer(from_fn(survive)).with_state(desk)
+    router.fallback(elsewhere).method_not_allowed_fallback(wrong_method).layer(from_fn(survive)).with_state(desk)
 }
 
 /// Lets in who has the role.
@@ -135,7 +135,30 @@ pub async fn survive(request: Request, next: Next) -> Response {
     }
 }
 
-async fn nowhere(uri: Uri) -> Response {
+/// What is on no line of the table: Supervisor's own paths, which are beginnings; or nothing.
+async fn elsewhere(State(desk): Desked, request: Request) -> Response {
+    let path = request.uri().path();
+    // A request without a caller is a fault of ours, and the answer to that is no.
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return Refused::from(Refusal::NotAllowed { why: "nobody knows who asks".into() }).into_response();
+    };
+    if path.starts_with("/RPC2") {
+        // It asks method by method what the caller may.
+        return xmlrpc::serve(&desk, &caller, request).await;
+    }
+    let (is_main, is_log) = (path.starts_with("/mainlogtail"), path.starts_with("/logtail"));
+    if !is_main && !is_log {
+        return nowhere(request.uri());
+    }
+    let (asked, _) = request.into_parts();
+    match caller.may(Role::View) {
+        Err(refusal) => Refused::from(refusal).into_response(),
+        Ok(()) if is_main => logtail::main_log(&desk, &asked.method).await,
+        Ok(()) => logtail::process_log(&desk, &asked.method, asked.uri.path()).await,
+    }
+}
+
+fn nowhere(uri: &Uri) -> Response {
     json(StatusCode::NOT_FOUND, &Fault { code: "no_such_path", message: &format!("there is nothing at {}", uri.path()) })
 }
 
@@ -148,6 +171,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 async fn healthz(State(desk): Desked) -> Response {
     match desk.handle.view().mood {
         Mood::Running => text(StatusCode::OK, "ok\n"),
+        Mood::Renewing => text(StatusCode::SERVICE_UNAVAILABLE, "starting everything anew\n"),
         Mood::ShuttingDown => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
     }
 }
@@ -169,7 +193,7 @@ struct Version<'a> {
 }
 
 async fn version(State(desk): Desked) -> Response {
-    let HostInfo { version, pid, config, footing } = &desk.host;
+    let HostInfo { version, pid, config, footing, main_log: _, identifier: _, supervisor_version: _ } = &desk.host;
     let started = desk.handle.view().started;
     json(StatusCode::OK, &Version { name: "ganger", version, api: "1", pid: *pid, config, started, footing })
 }

@@ -67,8 +67,14 @@ impl House {
         let handle = Handle::new(asks, views, no_plan(), notices.clone(), logs.clone());
         let path = dir.path().join("ganger.sock");
         let spec = SocketSpec { path: path.to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
-        let host = HostInfo { version: "1.2.3".into(), pid: 42, config: "/etc/ganger.toml".into(), footing: vec!["no keeper".into()] };
-        let doors = Doors::open_within(limits, handle, spec, None, host).expect("the doors open");
+        let host = HostInfo {
+            version: "1.2.3".into(),
+            pid: 42,
+            config: "/etc/ganger.toml".into(),
+            footing: vec!["no keeper".into()],
+            ..HostInfo::default()
+        };
+        let doors = Doors::open_within(limits, handle, spec, Vec::new(), None, host).expect("the doors open");
         House { dir, doors: Some(doors), view, notices, asked, logs }
     }
 
@@ -431,7 +437,7 @@ async fn one_who_only_looks_on_changes_nothing_by_any_route() {
     let desk = Arc::new(house.desk());
     let router = TowerToHyperService::new(rest::router(desk));
     let guest = UnixPeer { uid: 1000, gid: 1000, pid: 7, groups: Vec::new() };
-    let caller = Caller { peer: Peer::Unix(guest), role: Some(Role::View) };
+    let caller = Caller { peer: Peer::Unix(guest), role: Some(Role::View), user: None };
     let ask = async |method: &Method, path: &str, caller: Option<&Caller>| {
         let mut request = Request::builder().method(method).uri(path).body(axum::body::Body::empty()).expect("a request");
         if let Some(caller) = caller {
@@ -602,7 +608,7 @@ async fn a_second_daemon_at_the_same_socket_is_refused_and_the_first_goes_on() {
     let logs = Logs::start(100, Box::new(|_| {})).expect("logs start");
     let handle = Handle::new(asks, views, no_plan(), broadcast::channel(1).0, logs);
     let spec = SocketSpec { path: house.path().to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
-    let error = Doors::open(handle, spec, None, HostInfo::default()).expect_err("it is taken");
+    let error = Doors::open(handle, spec, Vec::new(), None, HostInfo::default()).expect_err("it is taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains(house.path().to_str().expect("UTF-8")), "{error}");
     assert_eq!(house.call(Method::GET, "/healthz", "").await.0, StatusCode::OK);
@@ -619,7 +625,7 @@ async fn an_inherited_listener_is_served_and_its_file_stays() {
     let logs = Logs::start(100, Box::new(|_| {})).expect("logs start");
     let handle = Handle::new(asks, views, no_plan(), broadcast::channel(1).0, logs);
     let spec = SocketSpec { path: path.to_str().expect("UTF-8").into(), mode: 0o660, owner: None };
-    let doors = Doors::open(handle, spec, Some(listener), HostInfo::default()).expect("they open");
+    let doors = Doors::open(handle, spec, Vec::new(), Some(listener), HostInfo::default()).expect("they open");
     let mut stream = UnixStream::connect(&path).await.expect("somebody listens");
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: ganger\r\nconnection: close\r\n\r\n").await.expect("written");
     let mut answer = String::new();
@@ -643,4 +649,115 @@ async fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
 
 fn no_plan() -> watch::Receiver<Arc<crate::model::plan::Plan>> {
     watch::channel(Arc::default()).1
+}
+
+// ---- XML-RPC ----
+
+fn rpc(method: &str, params: &str) -> String {
+    format!("<methodCall><methodName>{method}</methodName><params>{params}</params></methodCall>")
+}
+
+const CRON: &str = "<param><value>cron</value></param>";
+
+impl House {
+    async fn rpc(&self, method: &str, params: &str) -> String {
+        let (status, body) = self.call(Method::POST, "/RPC2", &rpc(method, params)).await;
+        assert_eq!(status, StatusCode::OK);
+        String::from_utf8(body.to_vec()).expect("UTF-8")
+    }
+
+    /// Changes the first slot of the fleet (`cron`), as the engine would.
+    fn change(&self, edit: impl FnOnce(&mut crate::model::view::SlotView)) {
+        self.view.send_modify(|view| {
+            let view = Arc::make_mut(view);
+            let program = Arc::make_mut(&mut view.programs[0]);
+            edit(Arc::make_mut(&mut program.slots[0]));
+        });
+    }
+}
+
+#[tokio::test]
+async fn one_who_only_looks_on_may_read_by_xml_rpc_and_is_refused_the_rest() {
+    use crate::api::xmlrpc;
+    let house = House::open();
+    let desk = house.desk();
+    let guest = UnixPeer { uid: 1000, gid: 1000, pid: 7, groups: Vec::new() };
+    let caller = Caller { peer: Peer::Unix(guest), role: Some(Role::View), user: None };
+    let ask = async |method: &str, params: &str| {
+        let request = Request::builder().method(Method::POST).body(axum::body::Body::from(rpc(method, params))).expect("a request");
+        let response = xmlrpc::serve(&desk, &caller, request).await;
+        String::from_utf8(response.into_body().collect().await.expect("whole").to_bytes().to_vec()).expect("UTF-8")
+    };
+    assert!(ask("supervisor.getProcessInfo", CRON).await.contains("<string>RUNNING</string>"));
+    for (method, params) in [("supervisor.stopProcess", CRON), ("supervisor.shutdown", ""), ("supervisor.reloadConfig", "")] {
+        let answer = ask(method, params).await;
+        assert!(answer.contains("<int>30</int>") && answer.contains("uid 1000 may look but not change"), "{method}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_that_waits_is_answered_when_the_view_says_so() {
+    let house = House::open();
+    let mut stop = std::pin::pin!(house.rpc("supervisor.stopProcess", CRON));
+    // Asked, and not yet answered: the process still runs.
+    let asked = async {
+        while house.asked.lock().expect("whole").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = stop.as_mut() => panic!("answered too early: {answer}"),
+        () = asked => {}
+    }
+    house.change(|slot| slot.state = crate::model::state::State::Stopping);
+    house.change(|slot| (slot.state, slot.wanted) = (crate::model::state::State::Stopped, false));
+    let answer = tokio::time::timeout(LIMIT, stop).await.expect("in time");
+    assert!(answer.contains("<boolean>1</boolean>"), "{answer}");
+    let target = Target::Process { group: "cron".into(), process: "cron".into() };
+    assert_eq!(house.last_asked().1, Command::Stop { targets: vec![target] });
+    assert!(house.rpc("supervisor.stopProcess", CRON).await.contains("NOT_RUNNING: cron"));
+}
+
+#[tokio::test]
+async fn a_stop_is_done_also_if_somebody_has_started_it_again_before_we_looked() {
+    let house = House::open();
+    let stop = house.rpc("supervisor.stopProcess", CRON);
+    let restart = async {
+        while house.asked.lock().expect("whole").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        house.change(|slot| slot.starts += 1);
+    };
+    let (answer, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(stop, restart) }).await.expect("in time");
+    assert!(answer.contains("<boolean>1</boolean>"), "{answer}");
+}
+
+#[tokio::test]
+async fn after_a_shutdown_was_asked_for_everything_but_remote_events_is_refused() {
+    let house = House::open();
+    house.view.send_modify(|view| Arc::make_mut(view).mood = crate::model::view::Mood::ShuttingDown);
+    for method in ["supervisor.getState", "supervisor.getAllProcessInfo", "supervisor.shutdown"] {
+        assert!(house.rpc(method, "").await.contains("<string>SHUTDOWN_STATE</string>"), "{method}");
+    }
+    let words = "<param><value>type</value></param><param><value>data</value></param>";
+    assert!(house.rpc("supervisor.sendRemoteCommEvent", words).await.contains("<boolean>1</boolean>"));
+    assert_eq!(house.last_asked().1, Command::Remote { event: "type".into(), data: "data".into() });
+    assert!(house.rpc("system.listMethods", "").await.contains("system.multicall"));
+}
+
+#[tokio::test]
+async fn an_idle_connection_stays_and_makes_way_when_the_house_is_full() {
+    let limits = Limits { connections: 1, onlookers: 1, head_patience: Duration::from_millis(50) };
+    let house = House::open_within(limits);
+    let mut idle = house.connect().await;
+    let mut buffer = [0; 1024];
+    for _ in 0..2 {
+        idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: ganger\r\n\r\n").await.expect("written");
+        let read = tokio::time::timeout(LIMIT, idle.read(&mut buffer)).await.expect("in time").expect("read");
+        assert!(buffer[..read].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&buffer[..read]));
+        // Longer than a head may take.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert_eq!(house.call(Method::GET, "/healthz", "").await.0, StatusCode::OK);
+    assert_eq!(tokio::time::timeout(LIMIT, idle.read(&mut buffer)).await.expect("in time").unwrap_or(0), 0, "it made way");
 }

@@ -85,6 +85,11 @@ impl Report {
         self.errors.is_empty()
     }
 
+    /// True if a file could not be read at all.
+    pub fn has_unreadable_file(&self) -> bool {
+        self.errors.iter().any(|error| matches!(error.fault, Fault::Unreadable { .. }))
+    }
+
     /// True if there may be more in the files than could be read.
     pub fn has_broken_file(&self) -> bool {
         self.errors.iter().any(|error| matches!(error.fault, Fault::Syntax { .. } | Fault::Unreadable { .. }))

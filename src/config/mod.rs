@@ -1,27 +1,29 @@
 //! READING: definition files into one checked `Plan`, or into *all* the errors of all files at once.
 //!
 //! Pure but for `OsFiles`: what a file may depend on (environment, host name, users, other files) comes in by
-//! `Surroundings`. `native` is the TOML dialect; Supervisor's will stand beside it. Both are read into a `tree`
-//! whose values know their places (`origin`), and share the expansion of `%(name)s` (`expand`) and the
-//! splitting of command lines (`words`). No default is decided here but those of `[daemon]` and `[server]`:
-//! the others are `ProgramSpec::new`'s.
+//! `Surroundings`. `native` is the TOML dialect, `supervisord` is Supervisor's (`ini` its grammar). Both are read into
+//! a `tree` whose values know their places (`origin`), and share the expansion of `%(name)s` (`expand`) and the
+//! splitting of command lines (`words`). No default is decided here but those of `[daemon]`, `[server]` and
+//! `[supervisord]`: the others are `ProgramSpec::new`'s. `import` writes a plan down again, as TOML.
 
 pub mod error;
 mod expand;
+pub mod import;
+mod ini;
 mod native;
 pub mod origin;
 mod presets;
+mod supervisord;
 mod tree;
 mod words;
 
-use crate::config::error::{ConfigError, Fault};
-use crate::config::origin::{Origin, Place};
+use crate::config::error::ConfigError;
+use crate::config::origin::Origin;
 use crate::model::launch::User;
 use crate::model::plan::Plan;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Everything that a definition may depend on and that no file says.
 #[derive(Clone, Copy)]
@@ -81,9 +83,7 @@ pub fn load(path: &Path, around: &Surroundings<'_>) -> Result<Plan, Vec<ConfigEr
     if path.extension().is_some_and(|extension| extension == "toml") {
         return native::load(path, around);
     }
-    let origin = Arc::new(origin_of(path, around));
-    let why = String::from("only files that end in .toml can be read by this version; Supervisor's own format is not understood yet");
-    Err(vec![ConfigError { place: Place::whole(&origin), key: String::new(), fault: Fault::Unreadable { why }, mend: None }])
+    supervisord::load(path, around)
 }
 
 /// How messages call a file, and what its relative paths belong to.

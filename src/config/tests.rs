@@ -45,7 +45,7 @@ fn user(name: &str, uid: u32) -> User {
     User { name: name.into(), uid, gid: uid, groups: vec![uid], home, shell: "/bin/sh".into() }
 }
 
-fn look_up(name: &str) -> Result<Option<User>, String> {
+pub fn look_up(name: &str) -> Result<Option<User>, String> {
     Ok(Some(match name {
         "root" | "0" => user("root", 0),
         "root:adm" => User { gid: 4, ..user("root", 0) },
@@ -198,6 +198,7 @@ fn the_stop_ladder_is_read_from_old_keys_and_new() {
     assert_eq!(rungs("stopsignal = \"usr1\"\nstopwaitsecs = 60"), [rung(Signal::USR1, 60)]);
     assert_eq!(rungs("stopwaitsecs = \"2m\""), [rung(Signal::TERM, 120)]);
     assert_eq!(rungs("stopsignal = \"TERM 10s, INT 5s, KILL\""), [rung(Signal::TERM, 10), rung(Signal::INT, 5)]);
+    assert_eq!(rungs("stopsignal = \"KILL\""), [rung(Signal::KILL, 10)]);
     assert_eq!(rungs("stopsignal = \"TERM, INT 1s\"\nstopwaitsecs = 30"), [rung(Signal::TERM, 30), rung(Signal::INT, 1)]);
     assert_eq!(rungs("stopsignal = 15"), [rung(Signal::TERM, 10)]);
     let group = |keys: &str| (with(keys).policy.stop.as_group, with(keys).policy.stop.kill_as_group);
@@ -366,15 +367,12 @@ fn every_bad_file_is_told_with_its_place_what_was_found_and_what_was_expected() 
 }
 
 #[test]
-fn a_missing_or_foreign_main_file_is_one_clear_line() {
+fn a_missing_or_unreadable_main_file_is_one_clear_line() {
     assert_eq!(lines(load_from(&Shelf::of(&[]), 1000)), "fleet.toml: cannot be read: no such file\n");
     let env = BTreeMap::new();
     let shelf = Shelf::of(&[]);
     let around = Surroundings { env: &env, hostname: "box", uid: 0, gid: 0, home: "/root", users: &look_up, files: &shelf };
-    assert_eq!(
-        lines(load(Path::new("/etc/supervisord.conf"), &around)),
-        "/etc/supervisord.conf: only files that end in .toml can be read by this version; Supervisor's own format is not understood yet\n"
-    );
+    assert_eq!(lines(load(Path::new("/etc/supervisord.conf"), &around)), "/etc/supervisord.conf: cannot be read: no such file\n");
     let latin = Shelf(BTreeMap::from([(PathBuf::from("/etc/ganger/fleet.toml"), b"a = 1\n# gr\xfc\xdfe\n".to_vec())]));
     assert_eq!(lines(load_from(&latin, 1000)), "fleet.toml:2:1: this line is no UTF-8 text, and TOML files are\n");
 }
@@ -467,13 +465,7 @@ fn the_real_file_system_is_read_as_the_shelf_is() {
     std::fs::remove_file(file).expect("removed");
     let plan = load(&at("fleet.toml"), &around).unwrap_or_else(|errors| panic!("{}", lines(Err(errors))));
     assert_eq!(plan.programs.keys().map(ProgramName::as_str).collect::<Vec<_>>(), ["a"]);
-    assert_eq!(
-        lines(load(&at("d"), &around)),
-        format!(
-            "{}: only files that end in .toml can be read by this version; Supervisor's own format is not understood yet\n",
-            at("d").display()
-        )
-    );
+    assert_eq!(lines(load(&at("d"), &around)), format!("{}: cannot be read: it is a directory\n", at("d").display()));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Taking over: reading the definitions, and what an earlier daemon may have left behind.
 
 use crate::config::{self, Surroundings};
-use crate::engine::event::Event;
+use crate::daemon::options::Overrides;
+use crate::engine::event::{Event, Purpose};
 use crate::model::command::Ticket;
 use crate::model::plan::{DaemonSpec, Plan};
 use crate::os::host;
@@ -15,32 +16,36 @@ use tokio::sync::mpsc::UnboundedSender;
 /// Reads the definitions again, on a thread of its own: name services and disks may block.
 pub struct Loader {
     config: PathBuf,
+    /// The command line wins over every plan.
+    overrides: Overrides,
     /// What was in force when we started; a change needs a restart of the daemon.
     daemon: DaemonSpec,
     loaded: UnboundedSender<Event>,
 }
 
 impl Loader {
-    pub fn new(config: PathBuf, daemon: DaemonSpec, loaded: UnboundedSender<Event>) -> Loader {
-        Loader { config, daemon, loaded }
+    pub fn new(config: PathBuf, overrides: Overrides, daemon: DaemonSpec, loaded: UnboundedSender<Event>) -> Loader {
+        Loader { config, overrides, daemon, loaded }
     }
 
     /// Answers with `Event::PlanLoaded`.
-    pub fn load(&self, ticket: Option<Ticket>, dry: bool) {
-        let (config, daemon, loaded) = (self.config.clone(), self.daemon.clone(), self.loaded.clone());
+    pub fn load(&self, ticket: Option<Ticket>, purpose: Purpose) {
+        let (config, overrides) = (self.config.clone(), self.overrides.clone());
+        let (daemon, loaded) = (self.daemon.clone(), self.loaded.clone());
         let work = move || {
             let result = load(&config).map(|mut plan| {
+                overrides.apply(&mut plan);
                 if plan.daemon != daemon {
                     plan.warnings.push("[daemon] or [server] has changed: that takes effect when gangerd is started again".to_owned());
                 }
                 Box::new(plan)
             });
             // The receiver is gone only when we are on our way out.
-            let _ = loaded.send(Event::PlanLoaded { ticket, dry, result });
+            let _ = loaded.send(Event::PlanLoaded { ticket, purpose, result });
         };
         if let Err(e) = std::thread::Builder::new().name("load".into()).spawn(work) {
             let result = Err(vec![format!("cannot start a thread to read the definitions: {e}")]);
-            let _ = self.loaded.send(Event::PlanLoaded { ticket, dry, result });
+            let _ = self.loaded.send(Event::PlanLoaded { ticket, purpose, result });
         }
     }
 }

@@ -4,6 +4,8 @@
 //! recycled for it; a singleton of which two are wanted and one runs; and one that keeps crashing. All of it
 //! lives in a temporary directory and is gone after ^C.
 
+use crate::daemon::Call;
+use crate::daemon::options::{Options, Overrides};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
@@ -15,7 +17,12 @@ pub fn run() -> i32 {
     let code = match lay_out(&dir) {
         Ok(config) => {
             print!("{}", introduction(&dir));
-            super::serve(&config, Some("info"))
+            super::serve(&Call {
+                config: config.clone(),
+                overrides: Overrides::new(Options { log_level: Some("info".to_owned()), ..Options::default() }, None),
+                program: "gangerd".into(),
+                may_go_into_background: false,
+            })
         }
         Err(e) => {
             eprintln!("gangerd: cannot set up the demo in {}: {e}", dir.display());

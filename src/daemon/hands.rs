@@ -3,13 +3,16 @@
 //! It knows which pid is which life, holds the pidfds, and wires a worker to its log, its notify socket and
 //! its lock. It decides nothing: a failure becomes an event, and the engine judges it.
 
+use crate::daemon::stdin::{self, Feeder};
 use crate::engine::event::{Event, Sample};
 use crate::leases;
 use crate::logs::{Logs, Sources};
+use crate::model::command::{Answer, Refusal, Reply};
 use crate::model::launch::{Launch, Lock, SpawnFault, SpawnStep};
-use crate::model::name::{RunId, SlotId};
+use crate::model::name::{ProgramName, RunId, SlotId};
 use crate::model::signal::Signal;
-use crate::model::spec::{JobsSpec, OutputSpec};
+use crate::model::spec::{FcgiSpec, JobsSpec, Kind, OutputSpec, Stdin};
+use crate::os::listen::Listening;
 use crate::os::meter::Meter;
 use crate::os::notify::Sockets;
 use crate::os::reap::Reaped;
@@ -21,6 +24,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 
 pub struct Hands {
     pub logs: Logs,
@@ -38,6 +42,8 @@ pub struct Hands {
     wired: u64,
     workers: HashMap<i32, Worker>,
     null: File,
+    /// Sockets of fcgi programs; they live as long as a worker holds them.
+    listening: HashMap<ProgramName, Weak<Listening>>,
 }
 
 /// How a slot is wired; it stays while workers come and go.
@@ -54,6 +60,10 @@ struct Way {
 struct Worker {
     run: RunId,
     pidfd: OwnedFd,
+    /// The end of its standard input that we write to.
+    stdin: Option<Feeder>,
+    /// The socket that it shares with the others of its program.
+    _listening: Option<Arc<Listening>>,
 }
 
 /// What the hands are made of.
@@ -85,6 +95,7 @@ impl Hands {
             wired: 0,
             workers: HashMap::new(),
             null,
+            listening: HashMap::new(),
         })
     }
 
@@ -163,13 +174,40 @@ impl Hands {
         if let Some(watchdog) = launch.common.watchdog {
             extra.push(("WATCHDOG_USEC".to_owned(), watchdog.0.saturating_mul(1000).to_string()));
         }
+        if let Some(url) = &launch.common.server_url {
+            extra.push(("SUPERVISOR_SERVER_URL".to_owned(), url.clone()));
+        }
+        let listening = match &launch.kind {
+            Kind::Fcgi(spec) => Some(self.listening(&slot.program, spec).map_err(|e| wire("socket", e))?),
+            Kind::Program | Kind::Listener(_) => None,
+        };
+        let fed = match (&listening, launch.common.stdin) {
+            (None, Stdin::Pipe) => Some(stdin::pipe().map_err(|e| wire("input pipe", e))?),
+            (None, Stdin::Null) | (Some(_), _) => None,
+        };
+        let stdin = match (&listening, &fed) {
+            (Some(listening), _) => listening.socket(),
+            (None, Some((read, _))) => read.as_fd(),
+            (None, None) => self.null.as_fd(),
+        };
         // Before the worker can write: the counts of the last life end here.
         self.logs.begin(slot.clone(), run);
-        let stdio = Stdio { stdin: self.null.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_ref().unwrap_or(&stdout).as_fd() };
+        let stdio = Stdio { stdin, stdout: stdout.as_fd(), stderr: stderr.as_ref().unwrap_or(&stdout).as_fd() };
         let spawned = self.spawner.spawn(launch, &extra, stdio, lease.as_ref().map(|lease| lease.fd.as_fd()))?;
         self.tree.began(spawned.pid);
-        self.workers.insert(spawned.pid, Worker { run, pidfd: spawned.pidfd });
+        self.workers.insert(spawned.pid, Worker { run, pidfd: spawned.pidfd, stdin: fed.map(|(_, feeder)| feeder), _listening: listening });
         Ok(spawned.pid)
+    }
+
+    /// The socket of an fcgi program: the one that its workers hold, or a new one.
+    fn listening(&mut self, program: &ProgramName, spec: &FcgiSpec) -> io::Result<Arc<Listening>> {
+        if let Some(held) = self.listening.get(program).and_then(Weak::upgrade).filter(|held| held.spec == *spec) {
+            return Ok(held);
+        }
+        let fresh = Arc::new(Listening::open(spec)?);
+        self.listening.retain(|_, held| held.strong_count() > 0);
+        self.listening.insert(program.clone(), Arc::downgrade(&fresh));
+        Ok(fresh)
     }
 
     /// Refuses a slot for which there are not enough descriptors, so that some are left for those who ask what is wrong.
@@ -218,6 +256,19 @@ impl Hands {
         };
         if let Err(e) = sent {
             tracing::warn!("cannot send {signal} to pid {pid}: {e}");
+        }
+    }
+
+    /// Writes to a worker's standard input.
+    pub fn feed(&mut self, pid: i32, run: RunId, text: &[u8]) -> Answer {
+        let worker = self.workers.get_mut(&pid).filter(|worker| worker.run == run).ok_or(Refusal::NotRunning)?;
+        match worker.stdin.as_ref().map(|stdin| stdin.feed(text)) {
+            Some(Ok(())) => Ok(Reply::Done),
+            Some(Err(e)) => {
+                tracing::warn!("cannot write to the standard input of pid {pid}: {e}");
+                Err(Refusal::NoStdin)
+            }
+            None => Err(Refusal::NoStdin),
         }
     }
 
@@ -283,5 +334,5 @@ impl Hands {
 
 /// Descriptors of the daemon itself, with connections and definitions that are read.
 const OURS: u64 = 48;
-/// Two FIFOs, a notify socket, two log files, a pidfd, its memory's file.
-const FOR_A_SLOT: u64 = 7;
+/// Two FIFOs, a notify socket, two log files, a pidfd, its memory's file, its input.
+const FOR_A_SLOT: u64 = 8;

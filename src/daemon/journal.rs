@@ -4,20 +4,49 @@
 //! The queue is bounded: when the reader of our log is that slow, whole batches are dropped and counted, and
 //! the count is the first thing he reads afterwards. Not the workers' output: that is `logs`.
 
+use crate::daemon::supervisor_log;
 use crate::model::notice::{Notice, What};
 use crate::model::state::State;
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+
+/// What our log is written on.
+#[derive(Clone, Debug, Default)]
+pub struct Paper {
+    /// `None` is stderr.
+    pub file: Option<PathBuf>,
+    /// The file is rotated at this size; 0: never.
+    pub max_bytes: u64,
+    /// Old files that are kept; 0: it is truncated.
+    pub backups: u32,
+    /// And a copy to stdout.
+    pub stdout: bool,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Ours.
+    Times,
+    /// Whoever takes our stderr puts the time before it.
+    NoTimes,
+    /// `2026-11-25 02:05:06,123 INFO text`.
+    Supervisor,
+}
+
+/// The target of an event that Supervisor calls critical; `tracing` has no such level.
+pub const CRITICAL: &str = "critical";
 
 /// The writing end; `flush` after each turn of the main loop.
 pub struct Journal {
@@ -48,20 +77,28 @@ thread_local! {
 const QUEUE: usize = 256;
 
 impl Journal {
-    /// Starts the writer and makes it the process's `tracing` subscriber. `file: None` is stderr.
-    pub fn start(file: Option<PathBuf>, level: &str, times: bool) -> io::Result<Journal> {
-        let sink = match &file {
+    /// Starts the writer and makes it the process's `tracing` subscriber.
+    pub fn start(paper: Paper, level: &str, style: Style) -> io::Result<Journal> {
+        let sink = match &paper.file {
             Some(path) => Some(open(path).map_err(|e| io::Error::new(e.kind(), format!("cannot open the log {}: {e}", path.display())))?),
             None => None,
         };
         let (batches, inbox) = sync_channel(QUEUE);
         let shared = Arc::new(Shared { batches, dropped: AtomicU64::new(0), reopen: AtomicBool::new(false) });
         let writer = shared.clone();
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || write_out(inbox, sink, file, &writer))?;
-        let level: tracing::Level = level.parse().unwrap_or(tracing::Level::INFO);
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || write_out(inbox, sink, &paper, &writer))?;
+        let level: tracing::Level = match level {
+            "critical" => tracing::Level::ERROR,
+            "blather" => tracing::Level::TRACE,
+            level => level.parse().unwrap_or(tracing::Level::INFO),
+        };
         let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false).with_writer(Pen(shared.clone()));
         // A second subscriber can only be asked for by a second daemon in one process; the first one keeps its place.
-        let _ = if times { builder.with_timer(Utc).try_init() } else { builder.without_time().try_init() };
+        let _ = match style {
+            Style::Times => builder.with_timer(Utc).try_init(),
+            Style::NoTimes => builder.without_time().try_init(),
+            Style::Supervisor => builder.event_format(Supervisors).try_init(),
+        };
         COLLECTS.with(|collects| *collects.borrow_mut() = true);
         Ok(Journal { shared, thread: Some(thread) })
     }
@@ -84,6 +121,19 @@ impl Journal {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Writes a line that is Supervisor's.
+pub fn record_as_supervisor((level, text): (supervisor_log::Level, String)) {
+    use supervisor_log::Level;
+    match level {
+        Level::Critical => tracing::error!(target: CRITICAL, "{text}"),
+        Level::Error => tracing::error!("{text}"),
+        Level::Warn => tracing::warn!("{text}"),
+        Level::Info => tracing::info!("{text}"),
+        Level::Debug => tracing::debug!("{text}"),
+        Level::Blather => tracing::trace!("{text}"),
     }
 }
 
@@ -115,7 +165,7 @@ fn level_of(what: &What) -> Level {
     }
 }
 
-fn open(path: &PathBuf) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
@@ -126,10 +176,11 @@ fn hand_over(shared: &Shared) {
     }
 }
 
-fn write_out(inbox: Receiver<Batch>, mut sink: Option<File>, path: Option<PathBuf>, shared: &Shared) {
+fn write_out(inbox: Receiver<Batch>, mut sink: Option<File>, paper: &Paper, shared: &Shared) {
+    let path = &paper.file;
     while let Ok(Batch::Lines(lines)) = inbox.recv() {
         if shared.reopen.swap(false, Ordering::Relaxed)
-            && let Some(path) = &path
+            && let Some(path) = path
             // The old file is kept when the new one cannot be opened: better a rotated log than none.
             && let Ok(file) = open(path)
         {
@@ -146,7 +197,38 @@ fn write_out(inbox: Receiver<Batch>, mut sink: Option<File>, path: Option<PathBu
         }
         let _ = out.write_all(&lines);
         let _ = out.flush();
+        drop(out);
+        if paper.stdout {
+            let mut copy = io::stdout().lock();
+            let _ = copy.write_all(&lines);
+            let _ = copy.flush();
+        }
+        if let (Some(path), Some(file)) = (path, &sink)
+            && paper.max_bytes > 0
+            && file.metadata().is_ok_and(|found| found.is_file() && found.len() >= paper.max_bytes)
+        {
+            sink = Some(rotate(path, paper.backups)).and_then(Result::ok).or(sink);
+        }
     }
+}
+
+/// `.1` is the newest of the old ones.
+fn rotate(path: &Path, backups: u32) -> io::Result<File> {
+    let old = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{n}"));
+        PathBuf::from(name)
+    };
+    for n in (1..backups).rev() {
+        // There need not be so many yet.
+        let _ = std::fs::rename(old(n), old(n + 1));
+    }
+    if backups > 0 {
+        std::fs::rename(path, old(1))?;
+    } else {
+        std::fs::remove_file(path)?;
+    }
+    open(path)
 }
 
 /// Gives `tracing` a place to write to.
@@ -179,6 +261,37 @@ impl Write for Line<'_> {
     }
 }
 
+/// `2026-11-25 02:05:06,123 INFO text`, by the local clock.
+struct Supervisors;
+
+impl<S, N> FormatEvent<S, N> for Supervisors
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &tracing::Event<'_>) -> fmt::Result {
+        let stamp = crate::os::clock::now().stamp;
+        match jiff::Timestamp::from_millisecond(stamp.0) {
+            Ok(time) => {
+                let local = time.to_zoned(jiff::tz::TimeZone::system());
+                write!(w, "{} ", local.strftime("%Y-%m-%d %H:%M:%S,%3f"))?;
+            }
+            Err(_) => w.write_str("- ")?,
+        }
+        let meta = event.metadata();
+        w.write_str(match *meta.level() {
+            tracing::Level::ERROR if meta.target() == CRITICAL => "CRIT ",
+            tracing::Level::ERROR => "ERRO ",
+            tracing::Level::WARN => "WARN ",
+            tracing::Level::INFO => "INFO ",
+            tracing::Level::DEBUG => "DEBG ",
+            tracing::Level::TRACE => "BLAT ",
+        })?;
+        context.format_fields(w.by_ref(), event)?;
+        writeln!(w)
+    }
+}
+
 /// `2026-11-25T02:14:33.120Z`.
 struct Utc;
 
@@ -189,5 +302,28 @@ impl FormatTime for Utc {
             Ok(time) => write!(w, "{time:.3}"),
             Err(_) => w.write_str("-"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_becomes_dot_one_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.log");
+        for n in 0..4 {
+            std::fs::write(&path, format!("{n}")).unwrap();
+            rotate(&path, 2).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).ok();
+        assert_eq!(
+            [read("s.log"), read("s.log.1"), read("s.log.2"), read("s.log.3")],
+            [Some(String::new()), Some("3".into()), Some("2".into()), None]
+        );
+        std::fs::write(&path, "x").unwrap();
+        rotate(&path, 0).unwrap();
+        assert_eq!((read("s.log"), read("s.log.1")), (Some(String::new()), Some("3".into())), "without backups it is truncated");
     }
 }

@@ -9,15 +9,17 @@ use crate::api::handle::{Ask, Handle};
 use crate::daemon::boot::Loader;
 use crate::daemon::hands::Hands;
 use crate::daemon::journal::{self, Journal};
+use crate::daemon::supervisor_log;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Purpose};
 use crate::logs::Report;
 use crate::model::command::{Answer, Command, Ticket};
-use crate::model::notice::Notice;
+use crate::model::notice::{Notice, What};
 use crate::model::plan::Plan;
 use crate::model::signal::Signal;
-use crate::model::view::View;
+use crate::model::state::State;
+use crate::model::view::{Mood, SlotView, View};
 use crate::os::signals::{Caught, Signals};
 use crate::os::{clock, reap, systemd};
 use std::collections::{HashMap, VecDeque};
@@ -76,8 +78,8 @@ impl Waiting {
         }
     }
 
-    pub fn load_plan(&mut self, ticket: Option<Ticket>, dry: bool) {
-        self.loader.load(ticket, dry);
+    pub fn load_plan(&mut self, ticket: Option<Ticket>, purpose: Purpose) {
+        self.loader.load(ticket, purpose);
     }
 
     pub fn quit(&mut self) {
@@ -102,6 +104,12 @@ pub struct Foreman {
     pub reloading: bool,
     /// There is a service manager that listens.
     pub above: bool,
+    /// The definitions in force have changed since readers were shown them.
+    pub plan_is_new: bool,
+    /// The definitions are Supervisor's: so are our words, and HUP begins everything anew.
+    pub as_supervisor: bool,
+    /// As it was published last.
+    pub mood: Mood,
 }
 
 impl Foreman {
@@ -124,7 +132,8 @@ impl Foreman {
     /// Takes up the first plan: what is to be done, not yet done. Readers see the slots from now on.
     pub fn take_up(&mut self, plan: Box<Plan>) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.engine.step(clock::now(), Event::PlanLoaded { ticket: None, dry: false, result: Ok(plan) }, &mut effects);
+        self.engine.step(clock::now(), Event::PlanLoaded { ticket: None, purpose: Purpose::Reload, result: Ok(plan) }, &mut effects);
+        self.publisher.plan.send_replace(Arc::new(self.engine.plan().clone()));
         self.publisher.view.send_replace(self.engine.view(clock::now()));
         effects
     }
@@ -165,15 +174,25 @@ impl Foreman {
             Effect::SignalLeftovers { run, signal } => answers.extend(hands.signal_leftovers(run, signal)),
             Effect::ForgetLeftovers { run } => hands.forget_leftovers(run),
             Effect::Measure { workers } => answers.push_back(hands.measure(&workers)),
-            Effect::LoadPlan { ticket, dry } => self.waiting.load_plan(ticket, dry),
+            Effect::LoadPlan { ticket, purpose } => self.waiting.load_plan(ticket, purpose),
+            Effect::Feed { ticket, run, pid, text } => {
+                let answer = hands.feed(pid, run, text.as_bytes());
+                if let Some(ticket) = ticket {
+                    self.waiting.answer(ticket, answer);
+                }
+            }
             Effect::Reply { ticket, answer } => self.waiting.answer(ticket, *answer),
             Effect::Tell(notice) => self.tell(notice),
             Effect::Quit => self.waiting.quit(),
         }
     }
 
-    fn tell(&self, notice: Notice) {
-        journal::record(&notice);
+    fn tell(&mut self, notice: Notice) {
+        match self.as_supervisor {
+            true => supervisor_log::line(&notice, self.engine.plan()).into_iter().for_each(journal::record_as_supervisor),
+            false => journal::record(&notice),
+        }
+        self.plan_is_new |= matches!(notice.what, What::Loaded { .. } | What::GroupAdded { .. } | What::GroupRemoved { .. });
         // No receiver is no fault: nobody is looking.
         let _ = self.publisher.notices.send(Arc::new(notice));
     }
@@ -255,6 +274,10 @@ impl Foreman {
                 Some((pid, uid)) if pid > 0 => format!("{signal} from pid {pid} (uid {uid})"),
                 _ => signal.to_string(),
             };
+            if self.as_supervisor {
+                let going = self.mood == Mood::ShuttingDown;
+                supervisor_log::received(signal, going).into_iter().for_each(journal::record_as_supervisor);
+            }
             let asked = |command| Event::Asked { ticket: None, who: who.clone(), command };
             match signal {
                 Signal::TERM | Signal::INT | Signal::QUIT => {
@@ -264,10 +287,16 @@ impl Foreman {
                 Signal::HUP => {
                     systemd::reloading();
                     self.reloading = true;
-                    inbox.push_back(asked(Command::Reload { dry: false }));
+                    inbox.push_back(asked(match self.as_supervisor {
+                        true => Command::Renew,
+                        false => Command::Reload { dry: false },
+                    }));
                 }
                 Signal::USR2 => {
-                    tracing::info!("{who}: log files are opened again");
+                    match self.as_supervisor {
+                        true => tracing::info!("supervisord logreopen"),
+                        false => tracing::info!("{who}: log files are opened again"),
+                    }
                     self.hands.logs.reopen();
                     self.journal.reopen();
                 }
@@ -278,7 +307,18 @@ impl Foreman {
 
     /// Shows readers the new picture, and the service manager one line of it.
     fn publish(&mut self, told: &mut String) {
+        if std::mem::take(&mut self.plan_is_new) {
+            self.publisher.plan.send_replace(Arc::new(self.engine.plan().clone()));
+        }
         let view = self.engine.view(clock::now());
+        if view.mood != self.mood {
+            self.mood = view.mood;
+            if self.as_supervisor && view.mood != Mood::Running {
+                let left = |slot: &&Arc<SlotView>| !matches!(slot.state, State::Stopped | State::Exited | State::Fatal);
+                let names: Vec<&str> = view.slots().filter(left).map(|slot| slot.process.as_str()).collect();
+                supervisor_log::waiting_for(&names).into_iter().for_each(journal::record_as_supervisor);
+            }
+        }
         if !Arc::ptr_eq(&view, &self.publisher.view.borrow()) {
             if self.above {
                 let line = summary(&view);

@@ -9,16 +9,21 @@ pub mod hands;
 pub mod journal;
 pub mod mainloop;
 pub mod options;
+mod stdin;
+pub mod supervisor;
+pub mod supervisor_log;
 
 use crate::api::{Doors, HostInfo};
 use crate::daemon::hands::{Hands, Tools};
-use crate::daemon::journal::Journal;
+use crate::daemon::journal::{Journal, Paper, Style};
 use crate::daemon::mainloop::{Foreman, Publisher, Sources, Waiting};
-use crate::daemon::options::Options;
+use crate::daemon::options::{Options, Overrides};
+use crate::daemon::supervisor::Remarks;
 use crate::engine::Engine;
 use crate::logs::Logs;
 use crate::model::plan::Plan;
-use crate::model::view::View;
+use crate::model::view::{Mood, View};
+use crate::os::background::{Herald, Side};
 use crate::os::notify::Sockets;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
@@ -37,8 +42,17 @@ const FAILED: i32 = 1;
 /// The flags or the definitions are wrong.
 const MISUSED: i32 = 2;
 
+/// The Supervisor that we stand in for.
+const SUPERVISOR_VERSION: &str = "4.3.0";
+
+/// In its words.
+const ANOTHER_LISTENS: &str = "Another program is already listening on a port that one of our HTTP servers is configured to use.  Shut \
+this program down first before starting supervisord.";
+
 /// The daemon, from its command line to its exit code.
 pub fn run(args: Vec<OsString>) -> i32 {
+    let program = PathBuf::from(args.first().cloned().unwrap_or_else(|| "gangerd".into()));
+    let as_supervisord = options::is_supervisord(program.as_os_str());
     let options = match Options::try_parse_from(args) {
         Ok(options) => options,
         Err(e) => {
@@ -47,15 +61,92 @@ pub fn run(args: Vec<OsString>) -> i32 {
             return if e.use_stderr() { MISUSED } else { OK };
         }
     };
+    if options.version {
+        match as_supervisord {
+            // Scripts compare it.
+            true => println!("{SUPERVISOR_VERSION}"),
+            false => println!("gangerd {}", env!("CARGO_PKG_VERSION")),
+        }
+        return OK;
+    }
     if options.demo {
         return demo::run();
     }
-    let home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
-    let config = options.config.clone().unwrap_or_else(|| options::default_config(nix::unistd::geteuid().as_raw(), &home));
+    if let Some(file) = &options.import {
+        return import(file);
+    }
+    let config = match find_config(&options, &program, as_supervisord) {
+        Ok(config) => config,
+        Err(text) => {
+            supervisor::usage(&program, &text);
+            return MISUSED;
+        }
+    };
     if options.check {
         return check(&config);
     }
-    serve(&config, options.log_level.as_deref())
+    let user = match options.user.as_deref().map(host::user_by_name).transpose() {
+        Ok(Some(None)) => {
+            supervisor::usage(&program, &format!("Invalid user name {}", options.user.as_deref().unwrap_or_default()));
+            return MISUSED;
+        }
+        Ok(user) => user.flatten(),
+        Err(text) => {
+            supervisor::usage(&program, &text);
+            return MISUSED;
+        }
+    };
+    let may_go_into_background = as_supervisord && !options.nodaemon;
+    serve(&Call { config, overrides: Overrides::new(options, user), program, may_go_into_background })
+}
+
+fn find_config(options: &Options, program: &Path, as_supervisord: bool) -> Result<PathBuf, String> {
+    if let Some(config) = &options.config {
+        return Ok(config.clone());
+    }
+    if !as_supervisord {
+        let home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
+        return Ok(options::default_config(nix::unistd::geteuid().as_raw(), &home));
+    }
+    if nix::unistd::geteuid().is_root() {
+        eprintln!(
+            "Supervisord is running as root and it is searching for its configuration file in default locations (including its current \
+             working directory); you probably want to specify a \"-c\" argument specifying an absolute path to a configuration file for \
+             improved security."
+        );
+    }
+    let places = options::search_path(program);
+    places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| {
+        let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        format!(
+            "No config file found at default paths ({}); use the -c option to specify a config file at a different path",
+            places.join(", ")
+        )
+    })
+}
+
+/// How we were called.
+pub struct Call {
+    pub config: PathBuf,
+    pub overrides: Overrides,
+    /// As the caller knows us.
+    pub program: PathBuf,
+    /// The definitions may still say otherwise.
+    pub may_go_into_background: bool,
+}
+
+/// Says a file in our own dialect.
+fn import(file: &Path) -> i32 {
+    match boot::load(file) {
+        Ok(plan) => {
+            print!("{}", crate::config::import::to_toml(&plan));
+            OK
+        }
+        Err(faults) => {
+            complain(&faults);
+            MISUSED
+        }
+    }
 }
 
 /// Says all that is wrong with a file.
@@ -83,26 +174,59 @@ fn complain(faults: &[String]) {
     eprintln!("{} error(s)", faults.len());
 }
 
-/// Runs the fleet that `config` defines until somebody asks us to stop.
-pub fn serve(config: &Path, log_level: Option<&str>) -> i32 {
-    let plan = match boot::load(config) {
+/// Runs the fleet that a file defines until somebody asks us to stop.
+pub fn serve(call: &Call) -> i32 {
+    let mut plan = match boot::load(&call.config) {
         Ok(plan) => plan,
         Err(faults) => {
             complain(&faults);
             return MISUSED;
         }
     };
+    call.overrides.apply(&mut plan);
+    // Relative to where we are now, whatever directory we go to.
+    let config = std::path::absolute(&call.config).unwrap_or_else(|_| call.config.clone());
+    let mut start = Start { config, overrides: call.overrides.clone(), remarks: Remarks::default(), herald: None };
+    let dialect = plan.daemon.supervisord.clone();
+    if let Some(spec) = &dialect {
+        match supervisor::settle(spec, &plan) {
+            Ok(remarks) => start.remarks = remarks,
+            Err(text) => {
+                supervisor::usage(&call.program, &text);
+                return MISUSED;
+            }
+        }
+        if call.may_go_into_background && !spec.nodaemon {
+            match supervisor::go_into_the_background(spec, &mut start.remarks) {
+                Ok(Side::Daemon(herald)) => start.herald = Some(herald),
+                Ok(Side::Starter { code: OK, .. }) => return OK,
+                Ok(Side::Starter { code, said }) => {
+                    supervisor::usage(&call.program, &said);
+                    return code;
+                }
+                Err(e) => {
+                    supervisor::usage(&call.program, &format!("cannot go into the background: {e}"));
+                    return FAILED;
+                }
+            }
+        }
+    }
+    let failed = if dialect.is_some() { MISUSED } else { FAILED };
     // Not on the process's first thread: the kernel gives orphans to that one, so its list of children then holds nothing
     // else, and what a dead worker left behind is found at once, however large the fleet is.
     let foreman = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("foreman".into()).spawn_scoped(scope, || start(config, plan, log_level));
+        let thread = std::thread::Builder::new().name("foreman".into()).spawn_scoped(scope, || start.go(plan));
         thread.map(|thread| thread.join())
     });
     match foreman {
         Ok(Ok(Ok(()))) => OK,
+        Ok(Ok(Err(text))) if dialect.is_some() => {
+            supervisor::usage(&call.program, &text);
+            failed
+        }
         Ok(Ok(Err(text))) => {
             eprintln!("gangerd: {text}");
-            FAILED
+            failed
         }
         Ok(Err(_)) => {
             eprintln!(
@@ -117,17 +241,56 @@ pub fn serve(config: &Path, log_level: Option<&str>) -> i32 {
     }
 }
 
-fn start(config: &Path, plan: Plan, log_level: Option<&str>) -> Result<(), String> {
-    fds::ensure_stdio_open().map_err(|e| format!("cannot open /dev/null: {e}"))?;
-    let under_journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let level = log_level.unwrap_or(&plan.daemon.log_level).to_owned();
-    let journal = Journal::start(plan.daemon.log_file.as_ref().map(PathBuf::from), &level, !under_journal).map_err(|e| e.to_string())?;
-    serve_plan(config, plan, journal)
+/// What the foreman's thread begins with.
+struct Start {
+    config: PathBuf,
+    overrides: Overrides,
+    remarks: Remarks,
+    /// Whom to tell that we are up; `None` in the foreground.
+    herald: Option<Herald>,
 }
 
-fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String> {
+impl Start {
+    fn go(mut self, plan: Plan) -> Result<(), String> {
+        let herald = &mut self.herald.take();
+        let result = self.open_log(&plan, herald.is_some()).and_then(|journal| {
+            let remarks = std::mem::take(&mut self.remarks);
+            serve_plan(self, plan, journal, remarks, herald)
+        });
+        if let Err(text) = &result {
+            supervisor::announce(herald.take(), Err(text));
+        }
+        result
+    }
+
+    fn open_log(&self, plan: &Plan, in_background: bool) -> Result<Journal, String> {
+        fds::ensure_stdio_open().map_err(|e| format!("cannot open /dev/null: {e}"))?;
+        let daemon = &plan.daemon;
+        let (paper, style) = match &daemon.supervisord {
+            Some(spec) => (supervisor::paper(daemon, spec, in_background), Style::Supervisor),
+            None => {
+                let under_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+                let file = daemon.log_file.as_ref().map(PathBuf::from);
+                (Paper { file, ..Paper::default() }, if under_journal { Style::NoTimes } else { Style::Times })
+            }
+        };
+        Journal::start(paper, &daemon.log_level, style).map_err(|e| e.to_string())
+    }
+}
+
+fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, herald: &mut Option<Herald>) -> Result<(), String> {
     let says = |what: &'static str| move |e: std::io::Error| format!("cannot {what}: {e}");
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let dialect = plan.daemon.supervisord.clone();
+    remarks.record();
+    match &dialect {
+        // Its umask is the caller's, or what it said when we went into the background.
+        Some(spec) if !spec.nocleanup => supervisor::clear_auto_logs(spec),
+        Some(_) => {}
+        None => {
+            nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        }
+    }
+    let config = &start.config;
     let dir = PathBuf::from(&plan.daemon.runtime_dir);
     let guard = runtime_dir::take(&dir).map_err(|e| e.to_string())?;
     // Members of the socket's group and workers of other users must get through; they cannot list it.
@@ -154,7 +317,7 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
     let picture: Arc<View> = engine.view(now);
     let publisher =
         Publisher { view: watch::channel(picture).0, plan: watch::channel(Arc::default()).0, notices: broadcast::channel(4096).0 };
-    let loader = boot::Loader::new(config.to_owned(), plan.daemon.clone(), loaded);
+    let loader = boot::Loader::new(config.to_owned(), start.overrides, plan.daemon.clone(), loaded);
     let hands = Hands::new(Tools {
         logs: logs.clone(),
         spawner: Spawner::new(original_nofile, host::base_environment()).map_err(says("prepare to start workers"))?,
@@ -173,6 +336,9 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
         journal,
         reloading: false,
         above: std::env::var_os("NOTIFY_SOCKET").is_some(),
+        plan_is_new: false,
+        as_supervisor: dialect.is_some(),
+        mood: Mood::Running,
     };
     let handle = foreman.handle(asks);
     let socket = plan.daemon.socket.clone();
@@ -181,15 +347,33 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
         pid: std::process::id() as i32,
         config: config.display().to_string(),
         footing: Vec::new(),
+        main_log: plan.daemon.log_file.as_ref().map(PathBuf::from),
+        identifier: dialect.as_ref().map_or_else(|| HostInfo::default().identifier, |spec| spec.identifier.clone()),
+        supervisor_version: SUPERVISOR_VERSION.to_owned(),
     };
+    let others = plan.daemon.supervisord.as_ref().map(|spec| spec.doors.clone()).unwrap_or_default();
     // Nobody who comes in sees a fleet without workers, and none is started before the doors are known to open.
     let to_do = foreman.take_up(Box::new(plan));
-    let doors = Doors::open(handle, socket.clone(), None, host).map_err(|e| e.to_string())?;
-    tracing::info!("gangerd {} with pid {}: {} on {}", env!("CARGO_PKG_VERSION"), std::process::id(), config.display(), socket.path);
+    let doors = Doors::open(handle, socket.clone(), others, None, host).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse if dialect.is_some() => format!("{ANOTHER_LISTENS} ({e})"),
+        _ => e.to_string(),
+    })?;
+    let started = format!("gangerd {} with pid {}: {} on {}", env!("CARGO_PKG_VERSION"), std::process::id(), config.display(), socket.path);
+    let pid_file = match &dialect {
+        Some(spec) => {
+            tracing::debug!("{started}");
+            supervisor::write_pid_file(&spec.pid_file)
+        }
+        None => {
+            tracing::info!("{started}");
+            None
+        }
+    };
 
     let mut sources = Sources { signals, asks: asked, reports, loaded: plans };
     foreman.begin(to_do);
     systemd::ready();
+    supervisor::announce(herald.take(), Ok(()));
     drop(context);
     runtime.block_on(foreman.run(&mut sources));
 
@@ -199,7 +383,11 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
     let Foreman { hands, journal, .. } = foreman;
     drop(hands);
     logs.stop();
-    tracing::info!("gangerd has ended");
+    match dialect {
+        Some(_) => tracing::debug!("gangerd has ended"),
+        None => tracing::info!("gangerd has ended"),
+    }
+    drop(pid_file);
     journal.stop();
     Ok(())
 }

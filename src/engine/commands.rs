@@ -4,9 +4,10 @@
 //! says what was set going, and is given at once. Only a reload is answered later, when the definitions were read.
 
 use super::effect::Effect;
+use super::event::Purpose;
 use super::program::Roll;
 use super::slot::{Cause, Slot, Want};
-use super::{Closing, Engine, order, scale};
+use super::{Closing, Engine, Then, order, scale};
 use crate::model::command::{Answer, Batch, Command, Outcome, Refusal, Reply, ScaleTo, Ticket};
 use crate::model::name::{ProgramName, SlotId, Target};
 use crate::model::notice::{What, Why};
@@ -68,7 +69,7 @@ impl Engine {
             | Command::Remote { .. }
                 if self.closing.is_some() =>
             {
-                Err(Refusal::ShuttingDown)
+                Err(self.going_down())
             }
             Command::Start { targets } => Ok(self.each(&targets, now, effects, start)),
             Command::Stop { targets } => {
@@ -83,29 +84,70 @@ impl Engine {
             Command::Roll { targets, batch } => Ok(self.roll(&targets, batch, who, now, effects)),
             Command::Signal { targets, signal } => Ok(self.signal(&targets, signal, who, now, effects)),
             Command::Scale { program, to } => self.scale(&program, to, who, now, effects),
+            // These are answered when the definitions were read.
             Command::Reload { dry } => {
-                effects.push(Effect::LoadPlan { ticket, dry });
-                return;
+                let purpose = if dry { Purpose::DryRun } else { Purpose::Reload };
+                return effects.push(Effect::LoadPlan { ticket, purpose });
             }
-            Command::Reread
-            | Command::AddGroup { .. }
-            | Command::RemoveGroup { .. }
-            | Command::Feed { .. }
-            | Command::Renew
-            | Command::Remote { .. } => Err(Refusal::Malformed { why: "this request is not served yet".to_owned() }),
+            Command::Reread => return effects.push(Effect::LoadPlan { ticket, purpose: Purpose::Reread }),
+            Command::Renew => return effects.push(Effect::LoadPlan { ticket, purpose: Purpose::Renew }),
+            Command::AddGroup { name } => self.add_group(&name, now, effects),
+            Command::RemoveGroup { name } => self.remove_group(&name, now, effects),
+            Command::Feed { target, text } => match self.feedable(&target) {
+                Ok((run, pid)) => return effects.push(Effect::Feed { ticket, run, pid, text }),
+                Err(refusal) => Err(refusal),
+            },
+            Command::Remote { event, data } => {
+                self.tell(now, "", None, What::Remote { event, data }, effects);
+                Ok(Reply::Done)
+            }
         };
         reply(ticket, answer, effects);
     }
 
     fn shut_down(&mut self) {
-        if self.closing.is_some() {
-            return;
+        match &mut self.closing {
+            // Instead of starting again afterwards.
+            Some(closing) => {
+                if matches!(closing.then, Then::Renew(_)) {
+                    closing.then = Then::Quit;
+                    self.shown.mark_all();
+                }
+            }
+            None => self.stop_all(Then::Quit),
         }
-        self.closing = Some(Closing { rank: order::stopping_rank(&self.plan, &self.programs), quit: false });
+    }
+
+    /// Begins to stop everything, by priority.
+    pub(super) fn stop_all(&mut self, then: Then) {
+        self.closing = Some(Closing { rank: order::stopping_rank(&self.plan, &self.programs), then });
+        self.shown.mark_all();
         let names: Vec<ProgramName> = self.programs.keys().cloned().collect();
         for name in names {
             self.mark_slots(&name);
         }
+    }
+
+    /// Why nothing is served while everything stops.
+    pub(super) fn going_down(&self) -> Refusal {
+        match self.closing.as_ref().map(|closing| &closing.then) {
+            Some(Then::Renew(_)) => Refusal::Busy { with: "starting everything anew".to_owned() },
+            Some(Then::Quit | Then::Gone) | None => Refusal::ShuttingDown,
+        }
+    }
+
+    /// The one worker that `target` means, if it can be written to.
+    fn feedable(&self, target: &Target) -> Result<(crate::model::name::RunId, i32), Refusal> {
+        let found = self.resolve(std::slice::from_ref(target));
+        if let Some(refusal) = found.unknown.into_iter().find_map(|outcome| outcome.refused) {
+            return Err(refusal);
+        }
+        let mut slots = found.slots.iter();
+        let (Some(id), None) = (slots.next(), slots.next()) else {
+            return Err(Refusal::Malformed { why: format!("{target} is not one process; name the one to write to") });
+        };
+        let slot = self.slot(id).filter(|slot| matches!(slot.state, State::Starting | State::Running));
+        slot.and_then(measurable).ok_or(Refusal::NotRunning)
     }
 
     /// Does `edit` to the want of every process that the targets mean.

@@ -1,5 +1,6 @@
 //! `Effect`: everything we can do. Imperatives; each is carried out by one pair of hands in `daemon/perform`.
 
+use crate::engine::event::Purpose;
 use crate::model::command::{Answer, Ticket};
 use crate::model::launch::Launch;
 use crate::model::name::{RunId, SlotId};
@@ -50,10 +51,17 @@ pub enum Effect {
     Measure {
         workers: Vec<(RunId, i32)>,
     },
-    /// Read the definitions again; answered by `PlanLoaded` with the same ticket and `dry`.
+    /// Write to a worker's standard input; the hands answer the ticket: `Done`, or `NoStdin`.
+    Feed {
+        ticket: Option<Ticket>,
+        run: RunId,
+        pid: i32,
+        text: String,
+    },
+    /// Read the definitions again; answered by `PlanLoaded` with the same ticket and `purpose`.
     LoadPlan {
         ticket: Option<Ticket>,
-        dry: bool,
+        purpose: Purpose,
     },
     Reply {
         ticket: Ticket,

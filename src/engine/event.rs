@@ -8,12 +8,13 @@ use crate::model::notify::Notify;
 use crate::model::plan::Plan;
 use crate::model::time::Span;
 use crate::model::units::Bytes;
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The definitions were read: at start (no ticket), or because `Effect::LoadPlan` asked. `Err`: all the
-    /// errors, each a whole line. `dry` as it was in the effect.
-    PlanLoaded { ticket: Option<Ticket>, dry: bool, result: Result<Box<Plan>, Vec<String>> },
+    /// errors, each a whole line. `purpose` as it was in the effect.
+    PlanLoaded { ticket: Option<Ticket>, purpose: Purpose, result: Result<Box<Plan>, Vec<String>> },
     /// Somebody asked. Without a ticket nobody waits for the answer (a signal to the daemon, for example).
     /// `who` in words: `root (uid 0)`, `SIGHUP`.
     Asked { ticket: Option<Ticket>, who: String, command: Command },
@@ -38,6 +39,20 @@ pub enum Event {
     LogChanged { slot: SlotId, trouble: Option<String>, lost: u64 },
     /// A deadline may be due. Asking too early is harmless.
     Woke,
+}
+
+/// What definitions are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To be taken up.
+    Reload,
+    /// To say what a reload would change.
+    DryRun,
+    /// To be kept for `AddGroup`.
+    Reread,
+    /// To begin anew with them.
+    Renew,
 }
 
 /// One worker with its children.

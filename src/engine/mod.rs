@@ -4,7 +4,7 @@
 //! and wants, `reconcile` closes the gap between them. All state is data; it can be written down in mid-course, read
 //! back equal, and goes on as if nothing had been. The engine neither waits nor logs nor asks what time it is.
 //!
-//! `slot` holds the table of facts (`worker`: the process in it), `reconcile` the table of wants; `commands`, `reload` and `scale` edit wants; `restart`,
+//! `slot` holds the table of facts (`worker`: the process in it), `reconcile` the table of wants; `commands`, `reload`, `groups`, `renew` and `scale` edit wants; `restart`,
 //! `stop`, `health` and `recycle` are the arithmetic of the rules; `program`, `order` and `timers` keep the fleet;
 //! `report` draws the picture.
 
@@ -12,12 +12,14 @@ mod commands;
 mod desk;
 pub mod effect;
 pub mod event;
+mod groups;
 mod health;
 mod order;
 mod program;
 mod reconcile;
 mod recycle;
 mod reload;
+mod renew;
 mod report;
 mod restart;
 mod scale;
@@ -28,7 +30,7 @@ mod tests;
 mod timers;
 mod worker;
 
-use crate::model::name::{ProgramName, RunId, SlotId};
+use crate::model::name::{GroupName, ProgramName, RunId, SlotId};
 use crate::model::notice::What;
 use crate::model::notify::Notify;
 use crate::model::plan::Plan;
@@ -56,6 +58,10 @@ pub struct Engine {
     /// The number of the newest life.
     runs_given: u64,
     plan: Plan,
+    /// Definitions that were read and are not in force: groups are added from here.
+    pending: Option<Plan>,
+    /// Groups that a person removed; they stay out until he adds them.
+    out: BTreeSet<GroupName>,
     loaded: Stamp,
     faults: Vec<String>,
     programs: BTreeMap<ProgramName, Program>,
@@ -75,13 +81,23 @@ pub struct Engine {
     shown: ShownAll,
 }
 
-/// A shutdown under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Everything is being stopped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Closing {
     /// Whose turn it is to stop.
     rank: Option<order::Rank>,
+    then: Then,
+}
+
+/// What comes when all is stopped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Then {
+    Quit,
     /// `Effect::Quit` has been given.
-    quit: bool,
+    Gone,
+    /// Everything starts anew, with these definitions.
+    Renew(Box<Plan>),
 }
 
 impl Engine {
@@ -93,6 +109,8 @@ impl Engine {
             seq: 0,
             runs_given: 0,
             plan: Plan::default(),
+            pending: None,
+            out: BTreeSet::new(),
             loaded: Stamp::default(),
             faults: Vec::new(),
             programs: BTreeMap::new(),
@@ -124,7 +142,7 @@ impl Engine {
 
     fn absorb(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::PlanLoaded { ticket, dry, result } => self.plan_loaded(ticket, dry, result, now, effects),
+            Event::PlanLoaded { ticket, purpose, result } => self.plan_loaded(ticket, purpose, result, now, effects),
             Event::Asked { ticket, who, command } => self.asked(ticket, &who, command, now, effects),
             Event::Spawned { run, slot, pid } => self.spawned(run, &slot, pid, now, effects),
             Event::SpawnFailed { run, slot, fault } => self.answered(run, &slot, Happening::SpawnFailed { fault }, now, effects),

@@ -6,7 +6,7 @@
 use super::effect::Effect;
 use super::slot::{Cause, Slot, Want};
 use super::timers::Key;
-use super::{Engine, order, recycle};
+use super::{Engine, Then, order, recycle};
 use crate::model::name::{ProgramName, RunId, SlotId};
 use crate::model::notice::Why;
 use crate::model::spec::RecycleSpec;
@@ -46,8 +46,8 @@ impl Engine {
         // Each round acts on what the last one changed. A slot takes a few rounds at most (ended, stopped, launched).
         loop {
             if self.dirty.is_empty() && self.dirty_programs.is_empty() {
-                self.close_down(effects);
-                if self.dirty.is_empty() {
+                self.close_down(now, effects);
+                if self.dirty.is_empty() && self.dirty_programs.is_empty() {
                     return;
                 }
             }
@@ -80,11 +80,11 @@ impl Engine {
                 self.with(id, now, effects, |slot, spec, desk| slot.launch(spec, run, desk));
             }
             Step::Stop => {
-                let cause = cause_of_stop(slot);
+                let cause = cause_of_stop(slot, self.why_all_stop());
                 self.with(id, now, effects, |slot, spec, desk| slot.stop(cause, spec, desk));
             }
             Step::Rest => {
-                let reason = cause_of_stop(slot).text;
+                let reason = cause_of_stop(slot, self.why_all_stop()).text;
                 self.with(id, now, effects, |slot, _, desk| slot.rest(reason, desk));
             }
             Step::Forget => self.forget(id, now, effects),
@@ -130,8 +130,8 @@ impl Engine {
         self.timers.set(Key::Program(name.clone()), program.sample_at);
     }
 
-    /// In a shutdown: whose turn it is now, and whether we are done.
-    fn close_down(&mut self, effects: &mut Vec<Effect>) {
+    /// When everything stops: whose turn it is now, and what comes when it is done.
+    fn close_down(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(closing) = &mut self.closing else { return };
         match order::stopping_rank(&self.plan, &self.programs) {
             Some(rank) if closing.rank == Some(rank) => {}
@@ -147,11 +147,11 @@ impl Engine {
                     self.mark_slots(&name);
                 }
             }
-            None if !closing.quit => {
-                closing.quit = true;
-                effects.push(Effect::Quit);
-            }
-            None => {}
+            None => match std::mem::replace(&mut closing.then, Then::Gone) {
+                Then::Quit => effects.push(Effect::Quit),
+                Then::Gone => {}
+                Then::Renew(plan) => self.begin_anew(*plan, now, effects),
+            },
         }
     }
 }
@@ -199,7 +199,7 @@ fn gap(wish: Wish, slot: &Slot) -> Step {
 }
 
 /// Why a slot is stopped. The strongest reason is named: it goes for good, a person asked, the worker must go, we all go.
-fn cause_of_stop(slot: &Slot) -> Cause {
+fn cause_of_stop(slot: &Slot, text_of_closing: &str) -> Cause {
     if let Some(cause) = &slot.leaving {
         cause.clone()
     } else if slot.want == Want::Down {
@@ -207,7 +207,7 @@ fn cause_of_stop(slot: &Slot) -> Cause {
     } else if let Some(cause) = &slot.replace {
         cause.clone()
     } else {
-        Cause::new(Why::Shutdown, "the daemon is shutting down".to_owned())
+        Cause::new(Why::Shutdown, text_of_closing.to_owned())
     }
 }
 

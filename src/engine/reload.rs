@@ -4,12 +4,13 @@
 //! recycling budget, and stops at the first new worker that fails; slots that had given up are tried again with it. What is no longer defined is stopped and forgotten.
 //! What did not change is not touched. A plan with errors changes nothing at all.
 
-use super::Engine;
 use super::commands::reply;
 use super::effect::Effect;
+use super::event::Purpose;
 use super::program::Program;
 use super::recycle;
 use super::slot::{Cause, Slot, Want};
+use super::{Engine, Then};
 use crate::model::command::{Action, Batch, ChangeRow, Changes, Refusal, Reply, Ticket};
 use crate::model::name::{ProgramName, SlotId};
 use crate::model::notice::{What, Why};
@@ -25,38 +26,60 @@ impl Engine {
     pub(super) fn plan_loaded(
         &mut self,
         ticket: Option<Ticket>,
-        dry: bool,
+        purpose: Purpose,
         result: Result<Box<Plan>, Vec<String>>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
         if self.closing.is_some() {
-            return reply(ticket, Err(Refusal::ShuttingDown), effects);
+            return reply(ticket, Err(self.going_down()), effects);
         }
-        let plan = match result {
+        let mut plan = match result {
             Ok(plan) => *plan,
             Err(faults) => {
-                if !dry {
+                if matches!(purpose, Purpose::Reload | Purpose::Renew) {
                     self.faults.clone_from(&faults);
                     self.tell(now, "", None, What::LoadFailed { faults: faults.clone() }, effects);
                 }
                 return reply(ticket, Err(Refusal::BadConfig { faults }), effects);
             }
         };
-        let diff = self.plan.diff(&plan);
-        let changes = Changes { rows: self.rows(&plan, &diff), warnings: plan.warnings.clone() };
-        if !dry {
-            let programs = u32::try_from(plan.programs.len()).unwrap_or(u32::MAX);
-            let changed = u32::try_from(diff.len()).unwrap_or(u32::MAX);
-            self.plan = plan;
-            self.faults.clear();
-            self.loaded = now.stamp;
-            self.tell(now, "", None, What::Loaded { programs, changed }, effects);
-            for (name, change) in diff {
-                self.take_up(&name, change, now, effects);
+        match purpose {
+            Purpose::Reload | Purpose::DryRun => {
+                let whole = self.leave_out(&mut plan);
+                let diff = self.plan.diff(&plan);
+                let changes = Changes { rows: self.rows(&plan, &diff), warnings: plan.warnings.clone() };
+                if purpose == Purpose::Reload {
+                    self.pending = whole;
+                    self.adopt(plan, diff, now, effects);
+                }
+                reply(ticket, Ok(Reply::Changes(changes)), effects);
+            }
+            Purpose::Reread => {
+                let groups = self.groups_changed(&plan);
+                self.pending = Some(plan);
+                reply(ticket, Ok(groups), effects);
+            }
+            Purpose::Renew => {
+                self.faults.clear();
+                self.stop_all(Then::Renew(Box::new(plan)));
+                reply(ticket, Ok(Reply::Done), effects);
             }
         }
-        reply(ticket, Ok(Reply::Changes(changes)), effects);
+    }
+
+    /// Makes `plan` the one in force, and its changes wants.
+    pub(super) fn adopt(&mut self, plan: Plan, diff: BTreeMap<ProgramName, Change>, now: Now, effects: &mut Vec<Effect>) {
+        let programs = u32::try_from(plan.programs.len()).unwrap_or(u32::MAX);
+        let changed = u32::try_from(diff.len()).unwrap_or(u32::MAX);
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.faults.clear();
+        self.loaded = now.stamp;
+        self.tell(now, "", None, What::Loaded { programs, changed }, effects);
+        self.tell_groups(&before, now, effects);
+        for (name, change) in diff {
+            self.take_up(&name, change, now, effects);
+        }
     }
 
     /// What the reload does, or would do, to every program; by action, then by name.
@@ -94,7 +117,7 @@ impl Engine {
         rows
     }
 
-    fn take_up(&mut self, name: &ProgramName, change: Change, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn take_up(&mut self, name: &ProgramName, change: Change, now: Now, effects: &mut Vec<Effect>) {
         let Some(spec) = self.plan.programs.get(name).cloned() else {
             return self.remove(name, now, effects);
         };
@@ -160,7 +183,7 @@ impl Engine {
         self.mark_program(name);
     }
 
-    fn remove(&mut self, name: &ProgramName, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn remove(&mut self, name: &ProgramName, now: Now, effects: &mut Vec<Effect>) {
         let Some(program) = self.programs.get_mut(name) else { return };
         program.removed = true;
         program.roll = None;
@@ -171,7 +194,7 @@ impl Engine {
         self.mark_program(name);
     }
 
-    fn ids(&self, name: &ProgramName) -> Vec<SlotId> {
+    pub(super) fn ids(&self, name: &ProgramName) -> Vec<SlotId> {
         self.programs.get(name).map(|program| program.slots.values().map(|slot| slot.id.clone()).collect()).unwrap_or_default()
     }
 }

@@ -9,7 +9,7 @@ use super::slot::{Slot, Want};
 use crate::model::name::ProgramName;
 use crate::model::state::State;
 use crate::model::time::Now;
-use crate::model::view::{Mood, ProgramView, RollingView, SlotView, View};
+use crate::model::view::{ProgramView, RollingView, SlotView, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ impl Engine {
             seq: self.seq,
             at: now.stamp,
             started: self.started,
-            mood: if self.closing.is_some() { Mood::ShuttingDown } else { Mood::Running },
+            mood: self.mood(),
             loaded: self.loaded,
             faults: self.faults.clone(),
             programs: self.programs.values().filter_map(|program| program.shown.view.clone()).collect(),

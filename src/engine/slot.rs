@@ -357,6 +357,19 @@ impl Slot {
         }
     }
 
+    /// As if it had never run; its counts and history stay.
+    pub(super) fn begin_anew(&mut self, want: Want) {
+        debug_assert!(self.state.is_empty(), "{} is begun anew with something in it", self.id);
+        if self.leaving.is_none() {
+            self.want = want;
+            self.failures = 0;
+            self.until = None;
+            self.replace = None;
+            self.fresh = want == Want::Up;
+            self.unmark();
+        }
+    }
+
     /// Gives open ways new rules.
     pub(super) fn open_again(&mut self, spec: &ProgramSpec, desk: &mut Desk) {
         if self.opened {
@@ -736,7 +749,7 @@ impl Slot {
         }
         if new_word || new_reason {
             let pid = self.worker.as_ref().map(|worker| worker.pid);
-            let what = What::State { from, to: state, reason: self.reason.clone(), pid, run: self.run };
+            let what = What::State { from, to: state, reason: self.reason.clone(), pid, run: self.run, tries: self.failures };
             desk.tell(&self.label, Some(&self.id), what);
         }
     }

@@ -5,7 +5,7 @@
 
 use super::Engine;
 use super::effect::Effect;
-use super::event::{Event, Sample};
+use super::event::{Event, Purpose, Sample};
 use crate::model::command::{Answer, Batch, Command, Outcome, Refusal, Reply, ScaleTo, Ticket};
 use crate::model::exit::Exit;
 use crate::model::launch::{SpawnFault, SpawnStep};
@@ -96,7 +96,7 @@ impl World {
     }
 
     fn load(&mut self, plan: Plan) {
-        self.step(Event::PlanLoaded { ticket: None, dry: false, result: Ok(Box::new(plan)) });
+        self.step(Event::PlanLoaded { ticket: None, purpose: Purpose::Reload, result: Ok(Box::new(plan)) });
     }
 
     /// Lets time pass, waking the engine at each of its dates.
@@ -621,8 +621,8 @@ fn a_reload_touches_only_what_changed_and_rolls_a_changed_launch() {
     let mut same2 = program("same", 1);
     same2.policy.priority = 5;
     let new = plan(&[mail, same2, program("fresh", 1)]);
-    let text = |world: &mut World, dry| {
-        world.step(Event::PlanLoaded { ticket: Some(Ticket(3)), dry, result: Ok(Box::new(new.clone())) });
+    let text = |world: &mut World, purpose| {
+        world.step(Event::PlanLoaded { ticket: Some(Ticket(3)), purpose, result: Ok(Box::new(new.clone())) });
         let reply = world.done.iter().find_map(|effect| match effect {
             Effect::Reply { answer, .. } => Some((**answer).clone()),
             _ => None,
@@ -636,10 +636,10 @@ fn a_reload_touches_only_what_changed_and_rolls_a_changed_launch() {
     };
     let expected =
         ["Start fresh 1 new", "Stop gone 1 no longer defined", "Restart mail 2 command changed", "Update same 2 priority changed"];
-    assert_eq!(text(&mut world, true), expected);
+    assert_eq!(text(&mut world, Purpose::DryRun), expected);
     assert_eq!(world.states("mail"), [State::Running; 2], "dry changes nothing");
     world.take();
-    assert_eq!(text(&mut world, false), expected);
+    assert_eq!(text(&mut world, Purpose::Reload), expected);
     assert_eq!(world.states("mail"), [State::Stopping, State::Running]);
     assert_eq!(world.states("gone"), [State::Stopping]);
     assert_eq!(world.states("fresh"), [State::Starting]);
@@ -682,7 +682,7 @@ fn a_reload_with_errors_changes_nothing_and_says_so() {
     world.secs(2);
     world.take();
     let faults = vec!["fleet.toml:14: program.mail.startsecs: found \"fast\"".to_owned()];
-    world.step(Event::PlanLoaded { ticket: Some(Ticket(9)), dry: false, result: Err(faults.clone()) });
+    world.step(Event::PlanLoaded { ticket: Some(Ticket(9)), purpose: Purpose::Reload, result: Err(faults.clone()) });
     let done = world.take();
     assert!(
         done.iter().any(
@@ -797,7 +797,7 @@ fn what_a_step_costs_in_a_wide_program() {
         let begin = clock();
         engine.step(
             now,
-            Event::PlanLoaded { ticket: None, dry: false, result: Ok(Box::new(plan(&[program("mail", count)]))) },
+            Event::PlanLoaded { ticket: None, purpose: Purpose::Reload, result: Ok(Box::new(plan(&[program("mail", count)]))) },
             &mut effects,
         );
         let mut pid = 0;

@@ -1,7 +1,7 @@
 //! What one start needs, with nothing left open: a `ProgramSpec` rendered for one slot.
 
 use crate::model::name::{GroupName, SlotId};
-use crate::model::spec::LaunchSpec;
+use crate::model::spec::{Kind, LaunchSpec};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     pub slot: SlotId,
+    /// Whether its standard input and output are something of their own.
+    pub kind: Kind,
     pub group: GroupName,
     /// The process's name within its group (`mailer_03`).
     pub process: String,

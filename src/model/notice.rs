@@ -29,6 +29,9 @@ pub enum What {
         reason: String,
         pid: Option<i32>,
         run: Option<RunId>,
+        /// Failed starts in a row, this one included where it is one.
+        #[serde(default)]
+        tries: u32,
     },
     Spawned {
         pid: i32,

@@ -336,6 +336,7 @@ impl ProgramSpec {
         let common = &self.launch;
         Launch {
             slot: SlotId::new(&self.name, number),
+            kind: self.kind.clone(),
             group: self.group.clone(),
             process: self.process(number),
             argv: common.command.iter().map(|word| word.render(number)).collect(),

@@ -36,6 +36,8 @@ pub struct View {
 pub enum Mood {
     #[default]
     Running,
+    /// Everything is being stopped, to be started anew with fresh definitions (Supervisor's RESTARTING).
+    Renewing,
     ShuttingDown,
 }
 

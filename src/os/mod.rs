@@ -5,12 +5,14 @@
 //!
 //! It is not the policy: who is started, stopped or measured, and when, is the engine's word.
 
+pub mod background;
 pub mod child;
 pub mod clock;
 pub mod fds;
 pub mod fifo;
 pub mod host;
 pub mod kill;
+pub mod listen;
 pub mod meter;
 pub mod notify;
 pub mod reap;

@@ -152,7 +152,7 @@ fn end(ago_ms: i64, pid: i32, exit: Exit, lived_ms: u64, why: Why, text: &str) -
 
 /// A change of state as the daemon tells it.
 pub fn went(seq: u64, label: &str, from: State, to: State, run: Option<u64>, reason: &str) -> Notice {
-    notice(seq, label, What::State { from, to, reason: reason.into(), pid: None, run: run.map(RunId) })
+    notice(seq, label, What::State { from, to, reason: reason.into(), pid: None, run: run.map(RunId), tries: 0 })
 }
 
 pub fn notice(seq: u64, label: &str, what: What) -> Notice {

@@ -328,7 +328,7 @@ impl Weather {
     }
 
     fn command(&mut self) -> Command {
-        match self.rng.between(0, 23) {
+        match self.rng.between(0, 29) {
             0..=3 => Command::Start { targets: self.targets() },
             4..=6 => Command::Stop { targets: self.targets() },
             7..=9 => Command::Restart { targets: self.targets() },
@@ -359,8 +359,20 @@ impl Weather {
                 Command::Signal { targets: self.targets(), signal }
             }
             20..=22 => Command::Reload { dry: self.rng.one_in(3) },
+            23 => Command::Reread,
+            24..=25 => Command::AddGroup { name: self.group() },
+            26..=27 => Command::RemoveGroup { name: self.group() },
+            28 => match self.rng.between(0, 3) {
+                0 => Command::Renew,
+                1 => Command::Remote { event: "deploy".to_owned(), data: "1.2".to_owned() },
+                _ => Command::Feed { target: self.target(), text: "go\n".to_owned() },
+            },
             _ => Command::Refresh,
         }
+    }
+
+    fn group(&mut self) -> String {
+        if self.rng.one_in(4) { "gang".to_owned() } else { format!("p{}", self.rng.between(0, self.fleet.programs)) }
     }
 
     /// One stroke of mischief, and the date of the next.

@@ -6,7 +6,7 @@
 
 use ganger::engine::Engine;
 use ganger::engine::effect::Effect;
-use ganger::engine::event::Event;
+use ganger::engine::event::{Event, Purpose};
 use ganger::model::command::{Answer, Batch, Command, Refusal, Reply, Ticket};
 use ganger::model::exit::Exit;
 use ganger::model::name::{ProgramName, RunId, SlotId};
@@ -55,6 +55,8 @@ pub struct Ledger {
     loading: BTreeSet<Ticket>,
     seq: u64,
     pub shutting_down: bool,
+    /// Everything is being stopped, to start anew.
+    renewing: bool,
     quit: bool,
     steps: u64,
     view: Option<Arc<View>>,
@@ -87,12 +89,15 @@ impl Ledger {
         self.touched.clear();
         self.cause = Cause::World;
         match event {
-            Event::PlanLoaded { ticket, dry, result } => {
+            Event::PlanLoaded { ticket, purpose, result } => {
                 if let Some(ticket) = ticket {
                     assert!(self.loading.remove(ticket), "the world answers only what was asked");
                     self.owed.insert(*ticket);
                 }
-                if !dry && result.is_ok() {
+                if *purpose == Purpose::Renew && result.is_ok() && !self.shutting_down {
+                    self.renewing = true;
+                }
+                if *purpose == Purpose::Reload && result.is_ok() {
                     self.cause = Cause::Plan;
                     // Dates that were set by the old rules may stand.
                     self.excuse(|facts| {
@@ -166,8 +171,12 @@ impl Ledger {
             }
             Command::Scale { .. } => self.excuse(|facts| facts.held_down = false),
             Command::Stop { .. } => self.excuse(|_| {}),
-            Command::Shutdown => self.shutting_down = true,
-            Command::Renew | Command::AddGroup { .. } | Command::RemoveGroup { .. } => self.excuse(|facts| facts.held_down = false),
+            Command::Shutdown => {
+                self.shutting_down = true;
+                self.renewing = false;
+            }
+            // What begins anew is excused when it does (`anew`); a group that is removed is forgotten.
+            Command::Renew | Command::AddGroup { .. } | Command::RemoveGroup { .. } => {}
             Command::Roll { .. }
             | Command::Recycle { .. }
             | Command::Signal { .. }
@@ -199,7 +208,7 @@ impl Ledger {
                 *facts = Facts::default();
             }
             Effect::Spawn { slot, run, launch } => {
-                assert!(!self.shutting_down, "{slot} is started in a shutdown");
+                assert!(!self.shutting_down && !self.renewing, "{slot} is started while everything stops");
                 let facts = self.slots.entry(slot.clone()).or_default();
                 assert!(facts.open, "{slot} is started before it was opened");
                 assert!(facts.launching.is_none() && facts.worker.is_none(), "{slot} would have two workers: {facts:?}");
@@ -251,6 +260,14 @@ impl Ledger {
                 }
                 self.count("measure");
             }
+            Effect::Feed { ticket, run, pid, .. } => {
+                let worker = self.workers.get(pid).and_then(|slot| self.slots.get(slot)).and_then(|facts| facts.worker);
+                assert_eq!(worker, Some((*run, *pid)), "a stranger is written to");
+                if let Some(ticket) = ticket {
+                    assert!(self.owed.remove(ticket), "a ticket that nobody holds");
+                }
+                self.count("fed");
+            }
             Effect::LoadPlan { ticket, .. } => {
                 if let Some(ticket) = ticket {
                     assert!(self.owed.remove(ticket), "the definitions are read for a ticket that nobody holds");
@@ -294,9 +311,30 @@ impl Ledger {
         }
     }
 
+    /// All was stopped, and starts as if nothing had been.
+    fn anew(&mut self) {
+        assert!(self.workers.is_empty(), "all begins anew while {} workers live", self.workers.len());
+        self.renewing = false;
+        self.cause = Cause::Plan;
+        self.batches.clear();
+        self.excuse(|facts| {
+            facts.held_down = false;
+            facts.retry = Some(Moment(0));
+            facts.due_since = None;
+        });
+        self.count("renewed");
+    }
+
     fn told(&mut self, notice: &Notice) {
         assert_eq!(notice.seq, self.seq + 1, "notices are numbered without a gap");
         self.seq = notice.seq;
+        match &notice.what {
+            What::Loaded { .. } if self.renewing => self.anew(),
+            What::Remote { .. } => self.count("remote"),
+            What::GroupAdded { .. } => self.count("group added"),
+            What::GroupRemoved { .. } => self.count("group removed"),
+            _ => {}
+        }
         if let What::Rolling { halted: Some(_), .. } = notice.what {
             self.halted.insert(ProgramName::new(&notice.about));
         }
@@ -457,7 +495,7 @@ impl Ledger {
         assert_eq!(program.running, running, "{name}: the count of running workers");
         if let Some(spec) = spec {
             assert_eq!(program.numprocs, spec.policy.numprocs, "{name}: numprocs");
-            if !taken.is_empty() && !self.shutting_down {
+            if !taken.is_empty() && !self.shutting_down && !self.renewing {
                 let limit = spec.policy.recycle.concurrency.max(self.batches.get(name).copied().unwrap_or(0)).max(1);
                 let is_away = |slot: &&Arc<SlotView>| self.slots.get(&SlotId::new(name, slot.number)).is_some_and(|facts| facts.away);
                 let away: Vec<u32> = program.slots.iter().filter(is_away).map(|slot| slot.number).collect();
@@ -476,7 +514,7 @@ impl Ledger {
     fn check_slot(&mut self, now: Now, old: Option<&SlotView>, slot: &SlotView, policy: Option<&Policy>, engine: &Engine) {
         let id = SlotId::new(&slot.program, slot.number);
         let by_person = matches!(self.cause, Cause::Person(_) | Cause::Plan);
-        let shutting_down = self.shutting_down;
+        let shutting_down = self.shutting_down || self.renewing;
         let mut seen = None;
         let facts = self.slots.entry(id.clone()).or_default();
         facts.agree(slot);
@@ -573,7 +611,8 @@ impl Ledger {
         if let Some(slot) = view.slots().find(|slot| slot.state.pending()) {
             assert!(date.is_some(), "{} is {} and there is no date at all", slot.label(), slot.state);
         }
-        let quiet = !self.shutting_down && !self.said_stopping && view.programs.iter().all(|program| is_quiet(program, engine));
+        let quiet =
+            !self.shutting_down && !self.renewing && !self.said_stopping && view.programs.iter().all(|program| is_quiet(program, engine));
         assert!(!quiet || date.is_none(), "nothing is pending at {now:?} and yet there is a date: {date:?}");
         if quiet {
             self.count("at rest");

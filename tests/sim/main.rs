@@ -177,6 +177,11 @@ fn promises_hold_in_small_fleets_where_everything_meets_everything() {
         "deploy",
         "removed",
         "shutdown",
+        "fed",
+        "remote",
+        "group added",
+        "group removed",
+        "renewed",
     ];
     assert_seen(&seen, &all);
 }

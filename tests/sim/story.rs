@@ -33,9 +33,9 @@ impl Story {
     pub fn heard(&mut self, now: Now, event: &Event) {
         // A whole plan is no line.
         let event = match event {
-            Event::PlanLoaded { ticket, dry, result: Ok(plan) } => {
+            Event::PlanLoaded { ticket, purpose, result: Ok(plan) } => {
                 let names = plan.programs.iter().map(|(name, spec)| format!("{name}*{}", spec.policy.numprocs)).collect();
-                Event::PlanLoaded { ticket: *ticket, dry: *dry, result: Err(names) }
+                Event::PlanLoaded { ticket: *ticket, purpose: *purpose, result: Err(names) }
             }
             other => other.clone(),
         };
@@ -78,9 +78,9 @@ fn read(now: Now, line: &Line) -> String {
 
 fn spoken(event: &Event) -> String {
     match event {
-        Event::PlanLoaded { ticket, dry, result } => match result {
+        Event::PlanLoaded { ticket, purpose, result } => match result {
             Ok(_) => "the plan was read".into(),
-            Err(lines) => format!("the plan was read (ticket {ticket:?}, dry {dry}): {lines:?}"),
+            Err(lines) => format!("the plan was read (ticket {ticket:?}, {purpose:?}): {lines:?}"),
         },
         Event::Asked { ticket, who, command } => format!("{who} asks ({ticket:?}): {command:?}"),
         Event::Spawned { run, slot, pid } => format!("{slot} spawned, run {}, pid {pid}", run.0),

@@ -10,8 +10,8 @@ use crate::invariants::Ledger;
 use crate::story::Story;
 use ganger::engine::Engine;
 use ganger::engine::effect::Effect;
-use ganger::engine::event::{Event, Sample};
-use ganger::model::command::{Answer, Command, Ticket};
+use ganger::engine::event::{Event, Purpose, Sample};
+use ganger::model::command::{Answer, Command, Reply, Ticket};
 use ganger::model::exit::Exit;
 use ganger::model::launch::{Launch, Lock, SpawnFault};
 use ganger::model::name::{RunId, SlotId};
@@ -246,7 +246,7 @@ impl World {
     /// Reads the definitions for the first time.
     pub fn boot(&mut self) {
         let result = self.definitions.clone().map(Box::new);
-        self.hear(Event::PlanLoaded { ticket: None, dry: false, result });
+        self.hear(Event::PlanLoaded { ticket: None, purpose: Purpose::Reload, result });
     }
 
     pub fn view(&mut self) -> Arc<View> {
@@ -567,8 +567,13 @@ impl World {
                 let samples = workers.iter().filter_map(|(run, pid)| self.measure(*run, *pid)).collect();
                 self.inbox.push_back(Event::Measured { samples });
             }
-            Effect::LoadPlan { ticket, dry } => {
-                let (ticket, dry) = (*ticket, *dry);
+            Effect::Feed { ticket, .. } => {
+                if let Some(ticket) = ticket {
+                    self.answers.insert(*ticket, Ok(Reply::Done));
+                }
+            }
+            Effect::LoadPlan { ticket, purpose } => {
+                let (ticket, purpose) = (*ticket, *purpose);
                 let result = match self.weather.take() {
                     Some(mut weather) => {
                         let read = weather.reads(self.engine.plan());
@@ -578,7 +583,7 @@ impl World {
                     None => self.definitions.clone(),
                 };
                 let span = self.weather.as_mut().map_or(Span::ZERO, Weather::reading_takes);
-                self.plan(span, Happening::Hears(Event::PlanLoaded { ticket, dry, result: result.map(Box::new) }));
+                self.plan(span, Happening::Hears(Event::PlanLoaded { ticket, purpose, result: result.map(Box::new) }));
             }
             // Nobody reads the answers of a random run; the ledger has seen them.
             Effect::Reply { .. } if self.weather.is_some() => {}

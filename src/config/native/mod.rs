@@ -5,11 +5,11 @@
 //! the end it is decided whether there is a plan.
 
 mod daemon;
-mod fleet;
+pub mod fleet;
 mod include;
-mod program;
-mod table;
-mod values;
+pub mod program;
+pub mod table;
+pub mod values;
 
 use crate::config::error::{ConfigError, Fault, Report};
 use crate::config::expand::{Names, Word};
@@ -106,7 +106,7 @@ fn open(path: &Path, origin: &Arc<Origin>, by: Option<&Place>, around: &Surround
 }
 
 /// What the system says, without its number.
-fn plain(error: &std::io::Error) -> String {
+pub fn plain(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => String::from("no such file"),
         std::io::ErrorKind::PermissionDenied => String::from("permission denied"),

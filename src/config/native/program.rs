@@ -13,7 +13,7 @@ use crate::config::origin::Place;
 use crate::config::tree::Value;
 use crate::model::launch::User;
 use crate::model::name::{self, GroupName};
-use crate::model::spec::{BackoffRule, LaunchSpec, Leftovers, LockSpec, LogFile, Policy, ProgramSpec, Sink, StreamSpec};
+use crate::model::spec::{BackoffRule, LaunchSpec, Leftovers, LockSpec, LogFile, Policy, ProgramSpec, Sink, Stdin, StreamSpec};
 use crate::model::template::{Piece, Template};
 use crate::model::time::Span;
 use crate::model::units::Bytes;
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// All keys of a program, tables included.
-pub const KEYS: [&str; 42] = [
+pub const KEYS: [&str; 43] = [
     "autorestart",
     "autostart",
     "backoff",
@@ -56,6 +56,7 @@ pub const KEYS: [&str; 42] = [
     "stdout_logfile",
     "stdout_logfile_backups",
     "stdout_logfile_maxbytes",
+    "stdin",
     "stop_resend",
     "stopasgroup",
     "stopsignal",
@@ -122,6 +123,28 @@ pub struct Spot {
 /// Reads one program. Never fails: where a value is wrong its default goes on, and the report has the error.
 pub fn read(head: &Head<'_>, table: &Layers<'_>, log_dir: &str, around: &Surroundings<'_>, report: &mut Report) -> Defined {
     Reader { head, table, around, log_dir }.read(report)
+}
+
+/// For the other dialect: how many processes there are and may be; true if the table `scale` speaks of more than none.
+pub fn read_scale(head: &Head<'_>, table: &Layers<'_>, around: &Surroundings<'_>, policy: &mut Policy, report: &mut Report) -> bool {
+    Reader { head, table, around, log_dir: "" }.scale(policy, report)
+}
+
+/// For the other dialect: everything else that Supervisor does not know. Keys that are absent leave what is there.
+pub fn read_news(
+    head: &Head<'_>,
+    table: &Layers<'_>,
+    names: &Names<'_>,
+    around: &Surroundings<'_>,
+    spec: (&mut LaunchSpec, &mut Policy),
+    report: &mut Report,
+) {
+    let reader = Reader { head, table, around, log_dir: "" };
+    reader.launch(spec.0, names, report);
+    reader.policy(spec.1, report);
+    reader.tables(spec.1, report);
+    let most = spec.1.numprocs.max(spec.1.scale.min).max(spec.1.scale.max.unwrap_or(0));
+    reader.check_lock(spec.0, most, report);
 }
 
 struct Reader<'r, 't> {
@@ -281,6 +304,7 @@ impl<'t> Reader<'_, 't> {
         table.set_some(report, "oom_score_adj", &mut launch.oom_score_adj, values::whole(-1000..=1000));
         table.set(report, "no_new_privs", &mut launch.no_new_privs, values::flag);
         table.set(report, "session", &mut launch.session, values::flag);
+        table.set(report, "stdin", &mut launch.stdin, values::choice(&[("null", Stdin::Null), ("pipe", Stdin::Pipe)]));
         table.set(report, "redirect_stderr", &mut launch.redirect_stderr, values::flag);
         table.set_some(report, "watchdog", &mut launch.watchdog, values::time);
 
@@ -504,7 +528,7 @@ fn auto(spec: &ProgramSpec, log_dir: &str, stream: &str) -> Template {
 }
 
 /// Texts that stand side by side as one, so that equal templates are equal piece by piece.
-fn joined(pieces: Vec<Piece>) -> Template {
+pub fn joined(pieces: Vec<Piece>) -> Template {
     let mut out: Vec<Piece> = Vec::new();
     for piece in pieces {
         match (out.last_mut(), piece) {

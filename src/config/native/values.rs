@@ -272,6 +272,10 @@ pub fn ladder(entry: &Entry<'_>, default_wait: Span) -> Result<Vec<Rung>, Config
             if index + 1 != parts.len() || !wait.is_empty() {
                 return Err(entry.wrong_but(expected, Some(String::from("KILL ends a ladder, without a wait"))));
             }
+            if parts.len() == 1 {
+                // It is what was asked for: killed at once, and not asked before.
+                rungs.push(Rung { signal, wait: default_wait });
+            }
             break;
         }
         let wait = if wait.is_empty() {
@@ -282,10 +286,6 @@ pub fn ladder(entry: &Entry<'_>, default_wait: Span) -> Result<Vec<Rung>, Config
                 .ok_or_else(|| entry.wrong_but(expected, Some(format!("\"{wait}\" is no duration longer than 0"))))?
         };
         rungs.push(Rung { signal, wait });
-    }
-    if rungs.is_empty() {
-        let mend = "KILL comes by itself after the last wait; to kill at once write stopsignal = \"TERM\" and stopwaitsecs = 0";
-        return Err(entry.wrong_but("a signal that a worker can heed, such as \"TERM\"", Some(String::from(mend))));
     }
     Ok(rungs)
 }
