@@ -201,6 +201,13 @@ pub enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
+    /// Be supervisorctl, for this daemon or any supervisord: supervisorctl -c supervisord.conf status
+    ///
+    /// Supervisor's tool: its options, words and exit codes. `gangerctl supervisorctl -h` tells the rest.
+    Supervisorctl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@
 //! | `events` | `events` |
 //! | `tell` | `notify` |
 //! | `solo` | `solo` |
+//! | `supervisorctl` | `supervisorctl`, for any Supervisor |
 //!
 //! It knows the daemon by its JSON alone. Everything that happens goes to stdout and stderr through a `Screen`,
 //! and the answer is an exit code: supervisorctl's where the verb is its.
@@ -27,6 +28,7 @@ pub mod screen;
 mod solo;
 mod status;
 mod steer;
+mod supervisorctl;
 mod tail;
 mod tell;
 mod watch;
@@ -46,14 +48,19 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal};
 use std::path::Path;
 
-/// Runs the tool with this process's surroundings. `args` begins with the program's name; under the name `solo` it is
-/// solo. Gives back the exit code; `solo` does not come back when all is well.
+/// Runs the tool with this process's surroundings. `args` begins with the program's name; under the names `solo` and
+/// `supervisorctl` it is those. Gives back the exit code; `solo` does not come back when all is well.
 pub fn main(args: Vec<OsString>) -> i32 {
     let name = args.first().map(|name| Path::new(name).file_name().unwrap_or(name).to_owned());
-    if name.is_some_and(|name| name == "solo") {
-        return solo::main(&args[0].to_string_lossy(), &args[1..]);
+    match name.as_ref().and_then(|name| name.to_str()) {
+        Some("solo") => return solo::main(&args[0].to_string_lossy(), &args[1..]),
+        Some("supervisorctl") => return supervisorctl::main(&args[0], &args[1..]),
+        Some(_) | None => {}
     }
     let verb = args::verb_at(&args);
+    if args.get(verb).is_some_and(|word| word == "supervisorctl") {
+        return supervisorctl::main(&args[0], &args[verb + 1..]);
+    }
     if args.get(verb).is_some_and(|word| word == "solo") {
         return solo::main("gangerctl solo", &args[verb + 1..]);
     }
@@ -162,7 +169,7 @@ async fn act(line: &Line, screen: &mut Screen<'_>, env: &dyn Fn(&str) -> Option<
         Verb::Reload => reload::reload(client, false, screen).await,
         Verb::Shutdown { wait } => steer::shutdown(client, *wait, screen).await,
         Verb::Version => status::version(client, screen).await,
-        Verb::Notify { .. } | Verb::Solo { .. } => unreachable!("needs no daemon; carried out before"),
+        Verb::Notify { .. } | Verb::Solo { .. } | Verb::Supervisorctl { .. } => unreachable!("needs no daemon; carried out before"),
     }
 }
 

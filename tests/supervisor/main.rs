@@ -4,4 +4,5 @@
 #![allow(clippy::disallowed_methods, reason = "a test starts daemons and looks at the clock")]
 
 mod conf;
+mod supervisorctl;
 mod xmlrpc;
