@@ -16,7 +16,7 @@ use crate::os::reap::Reaped;
 use crate::os::spawn::{Spawner, Stdio};
 use crate::os::tree::Tree;
 use crate::os::{fds, fifo, kill, tree};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +37,8 @@ pub struct Hands {
     /// How many of them are wired.
     wired: u64,
     workers: HashMap<i32, Worker>,
+    /// Lives whose leftovers may stay (`leftovers = "leave"`).
+    left_alone: BTreeSet<RunId>,
     null: File,
 }
 
@@ -84,6 +86,7 @@ impl Hands {
             ways: HashMap::new(),
             wired: 0,
             workers: HashMap::new(),
+            left_alone: BTreeSet::new(),
             null,
         })
     }
@@ -257,6 +260,22 @@ impl Hands {
 
     pub fn forget_leftovers(&mut self, run: RunId) {
         self.tree.forget(run);
+        self.left_alone.insert(run);
+        if self.left_alone.len() > MOST_LEFT_ALONE {
+            self.left_alone.pop_first();
+        }
+    }
+
+    /// The very end: what still carries our mark and was not to be let alone is killed. Ended lives have been looked after
+    /// one by one; this is for whatever slipped through, since nobody comes after us.
+    pub fn sweep(&self) {
+        for (pid, run) in self.tree.all_with_fleet_mark() {
+            if !self.left_alone.contains(&run) {
+                tracing::warn!("pid {pid} of an ended worker is still there and is killed");
+                // It may be gone by now.
+                let _ = kill::signal_process(pid, None, Signal::KILL);
+            }
+        }
     }
 
     pub fn measure(&mut self, workers: &[(RunId, i32)]) -> Event {
@@ -283,5 +302,7 @@ impl Hands {
 
 /// Descriptors of the daemon itself, with connections and definitions that are read.
 const OURS: u64 = 48;
+/// The oldest are forgotten, and then killed with us if they still run.
+const MOST_LEFT_ALONE: usize = 10_000;
 /// Two FIFOs, a notify socket, two log files, a pidfd, its memory's file.
 const FOR_A_SLOT: u64 = 7;

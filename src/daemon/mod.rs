@@ -196,6 +196,7 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
     drop(sources);
     doors.close();
     let Foreman { hands, journal, .. } = foreman;
+    hands.sweep();
     drop(hands);
     logs.stop();
     tracing::info!("gangerd has ended");
