@@ -20,7 +20,7 @@ use crate::model::signal::Signal;
 use crate::os::{clock, fds, kill};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 
 /// The variable that carries the mark.
@@ -41,11 +41,13 @@ pub struct Tree {
     lives: BTreeMap<RunId, i32>,
     /// Marks that were read from children of ours. A child's pid is its own until we reap it.
     marks: HashMap<i32, RunId>,
+    /// The list of our own children: kept open, since it is read after every exit.
+    children: Option<File>,
 }
 
 impl Tree {
     pub fn new(fleet: &str) -> Tree {
-        Tree { fleet: fleet.to_owned(), workers: HashSet::new(), lives: BTreeMap::new(), marks: HashMap::new() }
+        Tree { fleet: fleet.to_owned(), workers: HashSet::new(), lives: BTreeMap::new(), marks: HashMap::new(), children: None }
     }
 
     /// A worker was started (or adopted). If this is left out, everything is still right, but slower.
@@ -144,11 +146,7 @@ impl Tree {
     fn scan(&mut self, wanted: &[(RunId, i32)]) -> HashMap<RunId, Vec<Process>> {
         let mut found: HashMap<RunId, Vec<Process>> = HashMap::new();
         let mut zombies = HashSet::new();
-        let us = std::process::id();
-        let mut children = Vec::new();
-        if let Ok(text) = std::fs::read(format!("/proc/self/task/{us}/children")) {
-            pids(&text, &mut children);
-        }
+        let children = self.own_children();
         if self.marks.len() > 2 * children.len() + 64 {
             let alive: HashSet<i32> = children.iter().copied().collect();
             self.marks.retain(|pid, _| alive.contains(pid));
@@ -191,6 +189,22 @@ impl Tree {
             found.entry(*run).or_default().extend(others);
         }
         found
+    }
+
+    /// The children of our first thread.
+    fn own_children(&mut self) -> Vec<i32> {
+        let mut children = Vec::new();
+        if self.children.is_none() {
+            self.children = File::open(format!("/proc/self/task/{}/children", std::process::id())).ok();
+        }
+        let Some(file) = &mut self.children else { return children };
+        let mut text = Vec::new();
+        let read = file.rewind().and_then(|()| file.read_to_end(&mut text));
+        match read {
+            Ok(_) => pids(&text, &mut children),
+            Err(_) => self.children = None,
+        }
+        children
     }
 
     /// The life of this fleet whose mark a process carries.
