@@ -108,7 +108,7 @@ const DATAGRAMS: usize = 512;
 const REPORTS: usize = 1024;
 const EXITS: usize = 256;
 /// How many notices are given out together, well below what the channel holds.
-const NOTICES: usize = 128;
+const NOTICES: usize = 1024;
 
 /// The fleet, from the first plan to the last exit.
 pub struct Foreman {
@@ -297,7 +297,6 @@ impl Foreman {
     /// Shows readers the new picture, and the service manager one line of it.
     fn publish(&mut self, told: &mut String) {
         self.hands.wired();
-        self.publisher.give_out();
         let view = self.engine.view(clock::now());
         if !Arc::ptr_eq(&view, &self.publisher.view.borrow()) {
             if self.above {
@@ -309,6 +308,8 @@ impl Foreman {
             }
             self.publisher.view.send_replace(view);
         }
+        // After the picture: who hears that something has happened and then looks must see it.
+        self.publisher.give_out();
         self.waiting.hand_out();
         self.journal.flush();
     }
