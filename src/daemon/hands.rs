@@ -122,6 +122,10 @@ impl Hands {
 
     /// Starts a worker; whatever comes of it is the event.
     pub fn spawn(&mut self, slot: SlotId, run: RunId, launch: &Launch) -> Event {
+        // Before anything is opened, so that whatever runs out is told in the same words.
+        if let Err(fault) = self.check_room(&slot) {
+            return Event::SpawnFailed { run, slot, fault };
+        }
         let lease = match &launch.lock {
             None => None,
             Some(lock) => match self.lease(lock, launch) {
@@ -146,7 +150,6 @@ impl Hands {
 
     fn start(&mut self, slot: &SlotId, run: RunId, launch: &Launch, lease: Option<leases::Lease>) -> Result<i32, SpawnFault> {
         let wire = |what: &str, e: io::Error| SpawnFault { step: SpawnStep::Wire, text: format!("cannot make its {what}: {e}") };
-        self.check_room(slot)?;
         self.wire(slot, launch).map_err(|e| wire("output pipe", e))?;
         let stdout = fifo::open_writer(&self.fifo_path(slot, "stdout")).map_err(|e| wire("output pipe", e))?;
         let stderr = match launch.common.redirect_stderr {
