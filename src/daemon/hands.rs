@@ -126,6 +126,10 @@ impl Hands {
 
     /// Starts a worker; whatever comes of it is the event.
     pub fn spawn(&mut self, slot: SlotId, run: RunId, launch: &Launch) -> Event {
+        // Before anything is opened, so that whatever runs out is told in the same words.
+        if let Err(fault) = self.check_room(&slot) {
+            return Event::SpawnFailed { run, slot, fault };
+        }
         let lease = match &launch.lock {
             None => None,
             Some(lock) => match self.lease(lock, launch) {
@@ -150,7 +154,6 @@ impl Hands {
 
     fn start(&mut self, slot: &SlotId, run: RunId, launch: &Launch, lease: Option<leases::Lease>) -> Result<i32, SpawnFault> {
         let wire = |what: &str, e: io::Error| SpawnFault { step: SpawnStep::Wire, text: format!("cannot make its {what}: {e}") };
-        self.check_room(slot)?;
         // Before the worker can write: the counts of the last life end here.
         if !self.wire(slot, run, launch).map_err(|e| wire("output pipe", e))? {
             match self.ways.get(slot) {

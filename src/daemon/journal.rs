@@ -4,7 +4,7 @@
 //! The queue is bounded: when the reader of our log is that slow, whole batches are dropped and counted, and
 //! the count is the first thing he reads afterwards. Not the workers' output: that is `logs`.
 
-use crate::model::notice::{Notice, What};
+use crate::model::notice::{Notice, What, Why};
 use crate::model::state::State;
 use crate::model::time::Stamp;
 use std::cell::RefCell;
@@ -158,6 +158,7 @@ fn level_of(what: &What) -> Level {
     match what {
         What::State { to: State::Fatal, .. } | What::LoadFailed { .. } | What::Trouble { .. } => Level::Error,
         What::State { to: State::Backoff, .. } | What::SpawnFailed { .. } | What::LogTrouble { .. } | What::Leftovers { .. } => Level::Warn,
+        What::Ended { why: Why::Crash | Why::Watchdog | Why::JobTimeout | Why::NotReady, .. } => Level::Warn,
         What::State { to: State::Launching | State::Starting, .. } => Level::Debug,
         What::State { .. } | What::Spawned { .. } | What::Ended { .. } | What::Due { .. } | What::Scaled { .. } => Level::Info,
         What::Signalled { .. } | What::Rolling { .. } | What::Asked { .. } | What::Loaded { .. } | What::LogHealed { .. } => Level::Info,

@@ -17,7 +17,7 @@ use crate::model::command::{Answer, Command, Ticket};
 use crate::model::notice::Notice;
 use crate::model::plan::Plan;
 use crate::model::signal::Signal;
-use crate::model::view::View;
+use crate::model::view::{Mood, View};
 use crate::os::signals::{Caught, Signals};
 use crate::os::{clock, reap, systemd};
 use std::collections::{HashMap, VecDeque};
@@ -339,8 +339,12 @@ fn told_by_logs(report: Report) -> Event {
     }
 }
 
-/// `38 of 40 running in 3 programs; 2 not well`.
+/// `38 of 40 workers running in 3 programs`; on the way out, how many are waited for.
 fn summary(view: &View) -> String {
+    if view.mood == Mood::ShuttingDown {
+        let left = view.slots().filter(|slot| !slot.state.is_empty()).count();
+        return format!("shutting down: waiting for {left} workers to end");
+    }
     let wanted: u32 = view.programs.iter().map(|program| program.wanted).sum();
     let running: u32 = view.programs.iter().map(|program| program.running).sum();
     format!("{running} of {wanted} workers running in {} programs", view.programs.len())

@@ -18,6 +18,8 @@ use crate::daemon::options::Options;
 use crate::engine::Engine;
 use crate::logs::Logs;
 use crate::model::plan::Plan;
+use crate::model::signal::Signal;
+use crate::model::time::Span;
 use crate::model::view::View;
 use crate::os::notify::Sockets;
 use crate::os::signals::Signals;
@@ -139,10 +141,19 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(says("start the event loop"))?;
     let context = runtime.enter();
     // First thing: an exit that nobody listens for must not be lost.
-    let signals = Signals::install().map_err(says("listen for signals"))?;
+    let mut signals = Signals::install().map_err(says("listen for signals"))?;
     let (fleet, before) = boot::name_fleet(&dir).map_err(says("name the fleet"))?;
-    if let Some(before) = before {
-        boot::end_the_left_behind(&before);
+    if !before.is_empty() {
+        // As long as the slowest of them may take: a job in hand is worth no less because our predecessor died.
+        let waits = plan.programs.values().map(|spec| spec.policy.stop.rungs.iter().fold(Span::ZERO, |sum, rung| sum + rung.wait));
+        let grace = waits.max().unwrap_or(Span::secs(10));
+        let mut told_to_end = || signals.pending().iter().any(|caught| matches!(caught.signal, Signal::TERM | Signal::INT | Signal::QUIT));
+        if !boot::end_the_left_behind(&before, grace, &mut told_to_end) {
+            tracing::info!("told to end while waiting for the workers of an earlier gangerd; they are left to the next one");
+            journal.stop();
+            return Ok(());
+        }
+        boot::forget_earlier_fleets(&dir, &fleet).map_err(says("name the fleet"))?;
     }
 
     let (report, reports) = mpsc::unbounded_channel();
@@ -200,6 +211,7 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
     doors.close();
     let Foreman { hands, journal, .. } = foreman;
     hands.sweep();
+    boot::forget_fleet(&dir);
     drop(hands);
     logs.stop();
     tracing::info!("gangerd has ended");

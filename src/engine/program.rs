@@ -225,4 +225,4 @@ fn is_back(slot: &Slot) -> bool {
 }
 
 /// More slots of one program than any machine can run; a slip of the keyboard must not fill our memory.
-pub(super) const MOST_SLOTS: u32 = 100_000;
+pub(super) const MOST_SLOTS: u32 = 10_000;
