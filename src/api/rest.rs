@@ -50,7 +50,7 @@ pub struct Desk {
     /// True when streams are to end and connections to finish.
     pub closing: watch::Receiver<bool>,
     /// The last status of everything, written out, in full and in brief: as long as the view is the same, so is its text.
-    status: Mutex<[Option<(Arc<View>, Bytes)>; 2]>,
+    status: Mutex<[Kept; 2]>,
 }
 
 impl Desk {
@@ -64,6 +64,8 @@ impl Desk {
     }
 }
 
+/// A text, and what it was made of.
+type Kept = Option<(Arc<View>, Bytes)>;
 type Desked = State<Arc<Desk>>;
 type Answered = Result<Response, Refused>;
 
