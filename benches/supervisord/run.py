@@ -347,7 +347,7 @@ class Bench:
     def __init__(self, options, base):
         self.options, self.base = options, base
         self.worker = os.path.join(base, "worker")
-        subprocess.run(["cc", "-O2", "-o", self.worker, os.path.join(HERE, "worker.c")], check=True)
+        subprocess.run(["cc", "-O2", "-static", "-o", self.worker, os.path.join(HERE, "worker.c")], check=True)
         self.results = {}
         self.serial = 0
 

@@ -560,6 +560,20 @@ mod tests {
     }
 
     #[test]
+    fn a_life_that_begins_with_its_pipes_is_counted_from_its_first_line() {
+        let rig = Rig::new();
+        for run in 1..=2 {
+            let ((stdout, mut out), (stderr, _err)) = (rig.fifo(&format!("out{run}")), rig.fifo(&format!("err{run}")));
+            rig.logs.open_for(slot(), OutputSpec::default(), counting(), Sources { stdout, stderr: Some(stderr) }, RunId(run));
+            // Nobody has woken the thread yet.
+            out.write_all(b"done\ndone\n").unwrap();
+            rig.logs.ring();
+            assert_eq!(rig.report(), Rig::counted(run, 2, 0, Some("")));
+        }
+        rig.logs.stop();
+    }
+
+    #[test]
     fn new_rules_change_the_file_under_a_running_worker() {
         let rig = Rig::new();
         let (mut out, _err) = rig.open(OutputSpec { stdout: to_file(&rig.path("a")), ..OutputSpec::default() }, counting());
