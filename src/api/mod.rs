@@ -16,6 +16,7 @@
 //! | `metrics` | a view as Prometheus reads it |
 
 pub mod access;
+mod brief;
 mod find;
 pub mod handle;
 mod metrics;

@@ -9,7 +9,7 @@ use crate::logs::{Logs, Sources};
 use crate::model::launch::{Launch, Lock, SpawnFault, SpawnStep};
 use crate::model::name::{RunId, SlotId};
 use crate::model::signal::Signal;
-use crate::model::spec::{JobsSpec, OutputSpec};
+use crate::model::spec::{JobCount, JobsSpec, OutputSpec};
 use crate::os::meter::Meter;
 use crate::os::notify::Sockets;
 use crate::os::reap::Reaped;
@@ -33,24 +33,28 @@ pub struct Hands {
     notify: PathBuf,
     /// Goes before the run number in `GANGER_RUN`, so that no other fleet's worker is taken for ours.
     fleet: String,
-    ways: HashMap<SlotId, Way>,
+    /// Boxed, since half of a large table is empty.
+    ways: HashMap<SlotId, Box<Way>>,
     /// How many of them are wired.
     wired: u64,
     workers: HashMap<i32, Worker>,
     /// Lives whose leftovers may stay (`leftovers = "leave"`).
     left_alone: BTreeSet<RunId>,
     null: File,
+    /// Since the log thread was last told of it.
+    newly_wired: bool,
 }
 
 /// How a slot is wired; it stays while workers come and go.
 struct Way {
-    label: String,
     output: OutputSpec,
     jobs: JobsSpec,
     uid: Option<u32>,
     gid: Option<u32>,
     /// `None` until the first start; then whether stderr has a FIFO of its own.
     wired: Option<bool>,
+    /// The log thread has it.
+    logged: bool,
 }
 
 struct Worker {
@@ -88,24 +92,24 @@ impl Hands {
             workers: HashMap::new(),
             left_alone: BTreeSet::new(),
             null,
+            newly_wired: false,
         })
     }
 
     pub fn open(&mut self, slot: SlotId, label: String, output: OutputSpec, jobs: JobsSpec, uid: Option<u32>, gid: Option<u32>) {
-        self.logs.open(slot.clone(), label.clone(), output.clone(), jobs.clone(), None);
-        let way = self.ways.entry(slot).or_insert_with(|| Way {
-            label: String::new(),
-            output: OutputSpec::default(),
-            jobs: jobs.clone(),
-            uid,
-            gid,
-            wired: None,
-        });
+        // One that was never started is unknown to the log thread: it is told with the first start.
+        if self.ways.get(&slot).is_some_and(|way| way.logged) {
+            self.logs.open(slot.clone(), label, output.clone(), jobs.clone(), None);
+        }
+        let way = self
+            .ways
+            .entry(slot)
+            .or_insert_with(|| Box::new(Way { output: OutputSpec::default(), jobs: jobs.clone(), uid, gid, wired: None, logged: false }));
         // Another user cannot open the FIFO of the last one: it is made anew at the next start.
         if (way.uid, way.gid) != (uid, gid) {
             self.wired -= u64::from(way.wired.take().is_some());
         }
-        (way.label, way.output, way.jobs, way.uid, way.gid) = (label, output, jobs, uid, gid);
+        (way.output, way.jobs, way.uid, way.gid) = (output, jobs, uid, gid);
     }
 
     pub fn close(&mut self, slot: &SlotId) {
@@ -150,7 +154,13 @@ impl Hands {
 
     fn start(&mut self, slot: &SlotId, run: RunId, launch: &Launch, lease: Option<leases::Lease>) -> Result<i32, SpawnFault> {
         let wire = |what: &str, e: io::Error| SpawnFault { step: SpawnStep::Wire, text: format!("cannot make its {what}: {e}") };
-        self.wire(slot, launch).map_err(|e| wire("output pipe", e))?;
+        // Before the worker can write: the counts of the last life end here.
+        if !self.wire(slot, run, launch).map_err(|e| wire("output pipe", e))? {
+            match self.ways.get(slot) {
+                Some(way) if way.jobs.count == JobCount::Notify && !way.output.strip_ansi => self.logs.begin_uncounted(slot.clone(), run),
+                Some(_) | None => self.logs.begin(slot.clone(), run),
+            }
+        }
         let stdout = fifo::open_writer(&self.fifo_path(slot, "stdout")).map_err(|e| wire("output pipe", e))?;
         let stderr = match launch.common.redirect_stderr {
             true => None,
@@ -169,8 +179,6 @@ impl Hands {
         if let Some(watchdog) = launch.common.watchdog {
             extra.push(("WATCHDOG_USEC".to_owned(), watchdog.0.saturating_mul(1000).to_string()));
         }
-        // Before the worker can write: the counts of the last life end here.
-        self.logs.begin(slot.clone(), run);
         let stdio = Stdio { stdin: self.null.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_ref().unwrap_or(&stdout).as_fd() };
         let spawned = self.spawner.spawn(launch, &extra, stdio, lease.as_ref().map(|lease| lease.fd.as_fd()))?;
         self.tree.began(spawned.pid);
@@ -194,15 +202,16 @@ impl Hands {
         Err(SpawnFault { step: SpawnStep::Wire, text })
     }
 
-    /// Makes the slot's FIFOs and notify socket if they are not there as this launch needs them.
-    fn wire(&mut self, slot: &SlotId, launch: &Launch) -> io::Result<()> {
+    /// Makes the slot's FIFOs and notify socket if they are not there as this launch needs them. True: they are new, and the life
+    /// was begun with them.
+    fn wire(&mut self, slot: &SlotId, run: RunId, launch: &Launch) -> io::Result<bool> {
         let own_stderr = !launch.common.redirect_stderr;
         let (out, err, told) = (self.fifo_path(slot, "stdout"), self.fifo_path(slot, "stderr"), self.notify_path(slot));
         let Some(way) = self.ways.get_mut(slot) else {
             return Err(io::Error::other("the slot was never opened"));
         };
         if way.wired == Some(own_stderr) {
-            return Ok(());
+            return Ok(false);
         }
         let read_end = |path: &PathBuf| {
             fifo::make(path, way.uid, way.gid)?;
@@ -210,9 +219,18 @@ impl Hands {
         };
         let sources = Sources { stdout: read_end(&out)?, stderr: if own_stderr { Some(read_end(&err)?) } else { None } };
         self.sockets.bind(slot, &told, way.uid, way.gid)?;
-        self.logs.open(slot.clone(), way.label.clone(), way.output.clone(), way.jobs.clone(), Some(sources));
+        self.newly_wired = true;
+        self.logs.open_for(slot.clone(), way.output.clone(), way.jobs.clone(), sources, run);
         self.wired += u64::from(way.wired.replace(own_stderr).is_none());
-        Ok(())
+        way.logged = true;
+        Ok(true)
+    }
+
+    /// To be called when a turn's starts are done: output of those who started first in their slots is read from now on.
+    pub fn wired(&mut self) {
+        if std::mem::take(&mut self.newly_wired) {
+            self.logs.ring();
+        }
     }
 
     pub fn signal(&mut self, pid: i32, signal: Signal, group: bool) {

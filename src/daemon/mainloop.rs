@@ -8,7 +8,7 @@
 use crate::api::handle::{Ask, Handle};
 use crate::daemon::boot::Loader;
 use crate::daemon::hands::Hands;
-use crate::daemon::journal::{self, Journal};
+use crate::daemon::journal::Journal;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
 use crate::engine::event::Event;
@@ -38,6 +38,24 @@ pub struct Sources {
 pub struct Publisher {
     pub view: watch::Sender<Arc<View>>,
     pub notices: broadcast::Sender<Arc<Notice>>,
+    /// Told and not yet given out: each time costs the doors' thread a wake-up.
+    pub told: Vec<Arc<Notice>>,
+}
+
+impl Publisher {
+    fn tell(&mut self, notice: Notice) {
+        self.told.push(Arc::new(notice));
+        if self.told.len() >= NOTICES {
+            self.give_out();
+        }
+    }
+
+    fn give_out(&mut self) {
+        for notice in self.told.drain(..) {
+            // No receiver is no fault: nobody is looking.
+            let _ = self.notices.send(notice);
+        }
+    }
 }
 
 /// Doors that wait for an answer, and what is under way outside of the engine.
@@ -89,6 +107,8 @@ const ASKS: usize = 64;
 const DATAGRAMS: usize = 512;
 const REPORTS: usize = 1024;
 const EXITS: usize = 256;
+/// How many notices are given out together, well below what the channel holds.
+const NOTICES: usize = 1024;
 
 /// The fleet, from the first plan to the last exit.
 pub struct Foreman {
@@ -171,10 +191,9 @@ impl Foreman {
         }
     }
 
-    fn tell(&self, notice: Notice) {
-        journal::record(&notice);
-        // No receiver is no fault: nobody is looking.
-        let _ = self.publisher.notices.send(Arc::new(notice));
+    fn tell(&mut self, notice: Notice) {
+        self.journal.record(&notice);
+        self.publisher.tell(notice);
     }
 
     /// Sleeps until something happens or the engine has a date.
@@ -277,6 +296,7 @@ impl Foreman {
 
     /// Shows readers the new picture, and the service manager one line of it.
     fn publish(&mut self, told: &mut String) {
+        self.hands.wired();
         let view = self.engine.view(clock::now());
         if !Arc::ptr_eq(&view, &self.publisher.view.borrow()) {
             if self.above {
@@ -288,6 +308,8 @@ impl Foreman {
             }
             self.publisher.view.send_replace(view);
         }
+        // After the picture: who hears that something has happened and then looks must see it.
+        self.publisher.give_out();
         self.waiting.hand_out();
         self.journal.flush();
     }

@@ -25,7 +25,7 @@ use crate::os::notify::Sockets;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::tree::Tree;
-use crate::os::{clock, fds, host, runtime_dir, systemd};
+use crate::os::{clock, fds, heap, host, runtime_dir, systemd};
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -87,6 +87,7 @@ fn complain(faults: &[String]) {
 
 /// Runs the fleet that `config` defines until somebody asks us to stop.
 pub fn serve(config: &Path, log_level: Option<&str>) -> i32 {
+    heap::frugal();
     let plan = match boot::load(config) {
         Ok(plan) => plan,
         Err(faults) => {
@@ -167,7 +168,7 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
     let now = clock::now();
     let mut engine = Engine::new(now.stamp.0 as u64 ^ u64::from(std::process::id()), now);
     let picture: Arc<View> = engine.view(now);
-    let publisher = Publisher { view: watch::channel(picture).0, notices: broadcast::channel(4096).0 };
+    let publisher = Publisher { view: watch::channel(picture).0, notices: broadcast::channel(4096).0, told: Vec::new() };
     let loader = boot::Loader::new(config.to_owned(), plan.daemon.clone(), loaded);
     let hands = Hands::new(Tools {
         logs: logs.clone(),
@@ -204,6 +205,8 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
     let mut sources = Sources { signals, asks: asked, reports, loaded: plans };
     foreman.begin(to_do);
     systemd::ready();
+    // Reading definitions and starting everybody at once leaves more behind than any later day.
+    heap::give_back();
     drop(context);
     runtime.block_on(foreman.run(&mut sources));
 

@@ -4,7 +4,7 @@
 //! says what was set going, and is given at once. Only a reload is answered later, when the definitions were read.
 
 use super::effect::Effect;
-use super::program::Roll;
+use super::program::{Program, Roll};
 use super::slot::{Cause, Slot, Want};
 use super::{Closing, Engine, order, scale};
 use crate::model::command::{Answer, Batch, Command, Outcome, Refusal, Reply, ScaleTo, Ticket};
@@ -36,7 +36,7 @@ impl Engine {
         }
         let answer = match command {
             Command::Refresh => {
-                let workers = self.programs.values().flat_map(|program| program.slots.values()).filter_map(measurable).collect::<Vec<_>>();
+                let workers = self.programs.values().flat_map(Program::all).filter_map(measurable).collect::<Vec<_>>();
                 if !workers.is_empty() {
                     effects.push(Effect::Measure { workers });
                 }
@@ -164,7 +164,7 @@ impl Engine {
         let rolls =
             |slot: &&Slot| slot.leaving.is_none() && slot.want == Want::Up && matches!(slot.state, State::Starting | State::Running);
         let chosen: BTreeSet<u32> =
-            program.slots.values().filter(|slot| numbers.contains(&slot.id.number)).filter(rolls).map(|slot| slot.id.number).collect();
+            program.all().filter(|slot| numbers.contains(&slot.id.number)).filter(rolls).map(|slot| slot.id.number).collect();
         let mut left = chosen.clone();
         if program.is_rolling() {
             // A deployment on the heels of another: those still away belong to it.

@@ -39,7 +39,7 @@ pub enum Mood {
     ShuttingDown,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramView {
     pub name: ProgramName,
     pub group: GroupName,
@@ -60,14 +60,14 @@ pub struct ProgramView {
     pub slots: Vec<Arc<SlotView>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollingView {
     pub done: u32,
     pub total: u32,
     pub halted: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotView {
     pub program: ProgramName,
     pub number: u32,
@@ -117,7 +117,7 @@ pub struct SlotView {
     pub history: Vec<EndView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndView {
     pub at: Stamp,
     pub pid: i32,

@@ -9,6 +9,7 @@ pub mod child;
 pub mod clock;
 pub mod fds;
 pub mod fifo;
+pub mod heap;
 pub mod host;
 pub mod kill;
 pub mod meter;

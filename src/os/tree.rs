@@ -20,7 +20,7 @@ use crate::model::signal::Signal;
 use crate::os::{fds, kill};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 
 /// The variable that carries the mark.
@@ -43,11 +43,20 @@ pub struct Tree {
     marks: HashMap<i32, RunId>,
     /// Children without an environment, by pid and start.
     blank: HashMap<i32, u64>,
+    /// The list of our own children: kept open, since it is read after every exit.
+    children: Option<File>,
 }
 
 impl Tree {
     pub fn new(fleet: &str) -> Tree {
-        Tree { fleet: fleet.to_owned(), workers: HashSet::new(), lives: BTreeMap::new(), marks: HashMap::new(), blank: HashMap::new() }
+        Tree {
+            fleet: fleet.to_owned(),
+            workers: HashSet::new(),
+            lives: BTreeMap::new(),
+            marks: HashMap::new(),
+            blank: HashMap::new(),
+            children: None,
+        }
     }
 
     /// A worker was started (or adopted). If this is left out, everything is still right, but slower.
@@ -158,11 +167,7 @@ impl Tree {
         let mut found: HashMap<RunId, Vec<Process>> = HashMap::new();
         let mut zombies = HashSet::new();
         let mut dead = HashSet::new();
-        let us = std::process::id();
-        let mut children = Vec::new();
-        if let Ok(text) = std::fs::read(format!("/proc/self/task/{us}/children")) {
-            pids(&text, &mut children);
-        }
+        let children = self.own_children();
         for pid in children {
             if self.workers.contains(&pid) {
                 continue;
@@ -223,6 +228,22 @@ impl Tree {
         // Somebody who really has none; he need not be asked each time.
         self.blank.insert(process.pid, process.started);
         None
+    }
+
+    /// The children of our first thread.
+    fn own_children(&mut self) -> Vec<i32> {
+        let mut children = Vec::new();
+        if self.children.is_none() {
+            self.children = File::open(format!("/proc/self/task/{}/children", std::process::id())).ok();
+        }
+        let Some(file) = &mut self.children else { return children };
+        let mut text = Vec::new();
+        let read = file.rewind().and_then(|()| file.read_to_end(&mut text));
+        match read {
+            Ok(_) => pids(&text, &mut children),
+            Err(_) => self.children = None,
+        }
+        children
     }
 
     /// The life of this fleet whose mark a process carries.
