@@ -179,7 +179,7 @@ mod tests {
         let (first, before) = name_fleet(dir.path()).expect("it can be named");
         assert!(before.is_empty());
         let (second, before) = name_fleet(dir.path()).expect("it can be named");
-        assert_eq!(before, [first.clone()]);
+        assert_eq!(before, std::slice::from_ref(&first));
         // The second died before it had ended the first one's workers.
         let (third, before) = name_fleet(dir.path()).expect("it can be named");
         assert_eq!(before, [second, first]);
