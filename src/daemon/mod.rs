@@ -147,7 +147,11 @@ fn serve_plan(config: &Path, plan: Plan, journal: Journal) -> Result<(), String>
         // As long as the slowest of them may take: a job in hand is worth no less because our predecessor died.
         let waits = plan.programs.values().map(|spec| spec.policy.stop.rungs.iter().fold(Span::ZERO, |sum, rung| sum + rung.wait));
         let grace = waits.max().unwrap_or(Span::secs(10));
-        let mut told_to_end = || signals.pending().iter().any(|caught| matches!(caught.signal, Signal::TERM | Signal::INT | Signal::QUIT));
+        let mut told_to_end = || {
+            // Nobody else writes our log out yet, and whoever waits wants to know for what.
+            journal.flush();
+            signals.pending().iter().any(|caught| matches!(caught.signal, Signal::TERM | Signal::INT | Signal::QUIT))
+        };
         if !boot::end_the_left_behind(&before, grace, &mut told_to_end) {
             tracing::info!("told to end while waiting for the workers of an earlier gangerd; they are left to the next one");
             journal.stop();

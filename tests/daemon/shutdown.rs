@@ -77,8 +77,11 @@ fn who_is_left_behind_may_finish_with_its_helpers_and_the_next_daemon_waits_no_l
     let start = std::time::Instant::now();
     fleet.launch();
     assert!(start.elapsed() < std::time::Duration::from_secs(9), "four seconds are what the slowest may take: {:?}", start.elapsed());
-    let journal = fleet.journal();
-    assert!(journal.contains("2 worker(s) of an earlier gangerd that died are still running"), "{journal}");
+    until(
+        "the reason for the wait is told",
+        || fleet.journal().contains("2 worker(s) of an earlier gangerd that died are still running").then_some(()),
+        || fleet.journal(),
+    );
     assert_eq!(fleet.read("done"), "by the helper\nby the worker\n");
 }
 
