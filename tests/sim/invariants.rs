@@ -33,6 +33,8 @@ struct Facts {
     held_down: bool,
     /// Failed starts in a row; never too few.
     failures: u32,
+    /// The last start failed for want of descriptors, processes or memory.
+    lacking: bool,
     /// No start before this moment.
     not_before: Moment,
     /// When a FATAL slot may be tried again by itself.
@@ -42,6 +44,9 @@ struct Facts {
     due_since: Option<Moment>,
     last_why: Option<Why>,
 }
+
+/// Every so often it is tried again whether the host has room.
+const NO_ROOM_RETRY: Span = Span::secs(5);
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -111,14 +116,17 @@ impl Ledger {
                 let facts = self.slots.entry(slot.clone()).or_default();
                 assert_eq!(facts.launching.take(), Some(*run));
                 facts.worker = Some((*run, *pid));
+                facts.lacking = false;
                 facts.born = now.moment;
                 assert!(self.workers.insert(*pid, slot.clone()).is_none(), "pid {pid} is given out twice");
                 self.touched.push(slot.clone());
             }
-            Event::SpawnFailed { run, slot, .. } => {
+            Event::SpawnFailed { run, slot, fault } => {
                 let facts = self.slots.entry(slot.clone()).or_default();
                 assert_eq!(facts.launching.take(), Some(*run));
-                facts.failures += 1;
+                // What the host lacks is no failure of the program.
+                facts.lacking = fault.is_ours();
+                facts.failures += u32::from(!facts.lacking);
                 self.touched.push(slot.clone());
             }
             Event::LockBusy { run, slot, .. } => {
@@ -491,7 +499,10 @@ impl Ledger {
         }
         if slot.state == State::Backoff && old.is_none_or(|old| old.state != State::Backoff || old.tries != slot.tries) {
             let policy = policy.unwrap_or_else(|| panic!("{id}: BACKOFF without a definition"));
-            let (least, most) = backoff_bounds(&policy.backoff.rule, slot.tries);
+            let (least, most) = match facts.lacking {
+                true => (NO_ROOM_RETRY, NO_ROOM_RETRY),
+                false => backoff_bounds(&policy.backoff.rule, slot.tries),
+            };
             facts.not_before = now.moment + least;
             let date = engine.next_deadline();
             assert!(date.is_some_and(|at| at <= now.moment + most), "{id}: backoff of {most} at most, and the next date is {date:?}");
