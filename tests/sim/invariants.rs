@@ -34,7 +34,7 @@ struct Facts {
     /// Failed starts in a row; never too few.
     failures: u32,
     /// The last start failed for want of descriptors, processes or memory.
-    lacking: bool,
+    no_room: bool,
     /// No start before this moment.
     not_before: Moment,
     /// When a FATAL slot may be tried again by itself.
@@ -44,9 +44,6 @@ struct Facts {
     due_since: Option<Moment>,
     last_why: Option<Why>,
 }
-
-/// Every so often it is tried again whether the host has room.
-const NO_ROOM_RETRY: Span = Span::secs(5);
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -116,7 +113,6 @@ impl Ledger {
                 let facts = self.slots.entry(slot.clone()).or_default();
                 assert_eq!(facts.launching.take(), Some(*run));
                 facts.worker = Some((*run, *pid));
-                facts.lacking = false;
                 facts.born = now.moment;
                 assert!(self.workers.insert(*pid, slot.clone()).is_none(), "pid {pid} is given out twice");
                 self.touched.push(slot.clone());
@@ -124,9 +120,9 @@ impl Ledger {
             Event::SpawnFailed { run, slot, fault } => {
                 let facts = self.slots.entry(slot.clone()).or_default();
                 assert_eq!(facts.launching.take(), Some(*run));
-                // What the host lacks is no failure of the program.
-                facts.lacking = fault.is_ours();
-                facts.failures += u32::from(!facts.lacking);
+                // What the host has no room for is no failure of the program.
+                facts.no_room = fault.is_ours();
+                facts.failures += u32::from(!facts.no_room);
                 self.touched.push(slot.clone());
             }
             Event::LockBusy { run, slot, .. } => {
@@ -499,8 +495,8 @@ impl Ledger {
         }
         if slot.state == State::Backoff && old.is_none_or(|old| old.state != State::Backoff || old.tries != slot.tries) {
             let policy = policy.unwrap_or_else(|| panic!("{id}: BACKOFF without a definition"));
-            let (least, most) = match facts.lacking {
-                true => (NO_ROOM_RETRY, NO_ROOM_RETRY),
+            let (least, most) = match std::mem::take(&mut facts.no_room) {
+                true => (Span::secs(5), Span::secs(5)),
                 false => backoff_bounds(&policy.backoff.rule, slot.tries),
             };
             facts.not_before = now.moment + least;
