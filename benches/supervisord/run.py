@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """supervisord 4.3.0 and gangerd side by side, in one run on one machine.
 
-    cargo build --release && benches/supervisord/run.py [--scenarios start,restart,idle,logs,status]
+    cargo build --release && benches/supervisord/run.py [--scenarios start,stop,restart,storm,idle,sampled,logs,status,churn]
         [--tools supervisord,ganger] [--passes 1] [--workers 1000] [--json FILE]
 
 Each scenario takes the tools in turn, so both meet the same machine. CPU is the kernel's own count (schedstat) and holds on
@@ -17,6 +17,7 @@ import http.client
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import statistics
@@ -30,6 +31,7 @@ import xmlrpc.client
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+SHM = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
 VENV = os.environ.get("GANGER_SUPERVISOR_VENV", os.path.join(ROOT, "target", "supervisor"))
 
 # Goals as set when the peers were measured (ratios to a C floor and to the best peer, here in the words of that machine).
@@ -37,9 +39,15 @@ GOALS = {
     "start 100: daemon CPU ms": "-",
     "start 1000: daemon CPU ms": "< 90",
     "start 1000: all CPU ms": "< 210",
-    "restart p50 ms": "< 1.5",
-    "restart p99 ms": "< 5",
-    "restart: daemon CPU us each": "< 250",
+    "stop 1000: all CPU ms": "< 80",
+    "stop 1000: wall ms": "< 100",
+    "restart of 10: p50 ms": "< 1.5",
+    "restart of 10: p99 ms": "< 5",
+    "restart of 10: daemon CPU us each": "< 250",
+    "restart of 1000: p50 ms": "< 1.5",
+    "restart of 1000: p99 ms": "< 5",
+    "restart of 1000: daemon CPU us each": "< 250",
+    "storm: daemon CPU us per respawn": "< 100",
     "idle: wake-ups/s": "0",
     "idle: CPU ms/min": "<= 1",
     "idle: PSS MiB": "<= 6",
@@ -51,6 +59,8 @@ GOALS = {
     "status CLI: CPU ms": "< 2",
     "status CLI: daemon CPU ms": "< 2",
     "status API: daemon CPU ms": "< 2",
+    "churn API: stop and start of one, wall ms": "< 5",
+    "sampled: CPU ms per sweep": "<= 4",
 }
 
 
@@ -119,8 +129,10 @@ class UnixConnection(http.client.HTTPConnection):
 class Tool:
     """A supervisor with one program of `count` workers, in a directory of its own."""
 
-    def __init__(self, directory, command, count, log):
-        self.dir, self.command, self.count, self.log = directory, command, count, log
+    def __init__(self, directory, command, count, log, native=""):
+        self.dir, self.command, self.count, self.log, self.native = directory, command, count, log, native
+        # Sockets and FIFOs belong into memory, as in /run; on ext4 an inode that replaces one just deleted costs 100 us.
+        self.run = os.path.join(SHM, os.path.basename(os.path.dirname(directory)) + "-" + os.path.basename(directory))
         self.births = os.path.join(directory, "births")
         open(self.births, "w").close()
         self.process = None
@@ -158,6 +170,11 @@ class Tool:
     def cpu(self):
         return sum(cpu_ns(pid) for pid in self.pids())
 
+    def reaped_cpu(self):
+        """Processor time of children that were reaped, in ns; the kernel tells it in hundredths of a second."""
+        fields = read(f"/proc/{self.process.pid}/stat").rpartition(")")[2].split()
+        return (int(fields[13]) + int(fields[14])) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
     def quiet(self):
         """Until it has nothing to do any more: no processor time in half a second (a periodic tick may stay)."""
 
@@ -182,6 +199,7 @@ class Tool:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        shutil.rmtree(self.run, ignore_errors=True)
         # What is left of ours: known by what it runs.
         for pid in born:
             try:
@@ -244,6 +262,23 @@ stderr_logfile=NONE
         connection.close()
         return body.count(b"<name>statename</name>")
 
+    def call(self, method, *params):
+        connection = UnixConnection(f"{self.dir}/s.sock")
+        connection.request("POST", "/RPC2", xmlrpc.client.dumps(params, method), {"Content-Type": "text/xml"})
+        answer = xmlrpc.client.loads(connection.getresponse().read())
+        connection.close()
+        return answer
+
+    def stop_all(self):
+        self.call("supervisor.stopAllProcesses")
+
+    def churn_one(self, number):
+        self.call("supervisor.stopProcess", f"w:w_{number:04d}", True)
+        self.call("supervisor.startProcess", f"w:w_{number:04d}", True)
+
+    def restart_argv(self, number):
+        return [f"{VENV}/bin/supervisorctl", "-c", f"{self.dir}/s.conf", "restart", f"w:w_{number:04d}"]
+
 
 class Ganger(Tool):
     name = "ganger"
@@ -253,7 +288,7 @@ class Ganger(Tool):
         with open(os.path.join(self.dir, "g.toml"), "w") as file:
             file.write(
                 f"""[daemon]
-runtime_dir = "{self.dir}/run"
+runtime_dir = "{self.run}"
 log_dir = "{self.dir}"
 [server]
 socket = "{self.dir}/g.sock"
@@ -267,6 +302,7 @@ stdout_logfile = "{log}"
 stdout_logfile_maxbytes = 0
 stderr_logfile = "NONE"
 {'user = "root"' if os.getuid() == 0 else ""}
+{self.native}
 """
             )
 
@@ -283,6 +319,26 @@ stderr_logfile = "NONE"
         connection.close()
         return sum(len(program["slots"]) for program in json.loads(body)["programs"])
 
+    def call(self, verb, fields):
+        connection = UnixConnection(f"{self.dir}/g.sock")
+        connection.request("POST", f"/api/v1/{verb}", json.dumps(fields), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        if answer.status != 200:
+            raise Trouble(f"{verb}: {answer.status} {body[:300]!r}")
+
+    def stop_all(self):
+        self.call("stop", {"targets": ["all"]})
+
+    def churn_one(self, number):
+        # A start that is asked for while the worker still stops is kept, and follows.
+        self.call("stop", {"targets": [f"w:w_{number:04d}"]})
+        self.call("start", {"targets": [f"w:w_{number:04d}"]})
+
+    def restart_argv(self, number):
+        return [f"{TARGET}/release/gangerctl", "-s", f"{self.dir}/g.sock", "restart", f"w:w_{number:04d}"]
+
 
 TOOLS = {"supervisord": Supervisord, "ganger": Ganger}
 
@@ -291,16 +347,16 @@ class Bench:
     def __init__(self, options, base):
         self.options, self.base = options, base
         self.worker = os.path.join(base, "worker")
-        subprocess.run(["cc", "-O2", "-o", self.worker, os.path.join(HERE, "worker.c")], check=True)
+        subprocess.run(["cc", "-O2", "-static", "-o", self.worker, os.path.join(HERE, "worker.c")], check=True)
         self.results = {}
         self.serial = 0
 
-    def tool(self, name, count, more=(), log=False):
+    def tool(self, name, count, more=(), log=False, native=""):
         self.serial += 1
         directory = os.path.join(self.base, str(self.serial))
         os.mkdir(directory, 0o755)
         births = os.path.join(directory, "births")
-        return TOOLS[name](directory, [self.worker, births, *more], count, log)
+        return TOOLS[name](directory, [self.worker, births, *more], count, log, native)
 
     def note(self, name, row, value):
         self.results.setdefault(row, {}).setdefault(name, []).append(value)
@@ -320,11 +376,32 @@ class Bench:
                 self.note(name, f"start {count}: wall ms, first to last", (last - first) / 1e6)
                 self.note(name, f"start {count}: wall ms, with the daemon's own start", (last - before) / 1e6)
 
+    def stop(self, name):
+        with self.tool(name, self.options.workers) as tool:
+            born = [pid for pid, _ in tool.all_born()]
+            tool.quiet()
+            workers = sum(map(cpu_ns, born))
+            cpu, reaped, began = tool.cpu(), tool.reaped_cpu(), time.monotonic()
+            tool.stop_all()
+            wait_for("the end of all workers", 60, lambda: not any(os.path.exists(f"/proc/{pid}") for pid in reversed(born)), 0.005)
+            took = time.monotonic() - began
+            tool.quiet()
+            daemon = tool.cpu() - cpu
+            count = self.options.workers
+            self.note(name, f"stop {count}: daemon CPU ms", daemon / 1e6)
+            self.note(name, f"stop {count}: all CPU ms", (daemon + max(0, tool.reaped_cpu() - reaped - workers)) / 1e6)
+            self.note(name, f"stop {count}: wall ms", took * 1e3)
+
     def restart(self, name):
-        with self.tool(name, 10) as tool:
+        for count in (10, self.options.workers):
+            self.kill_some(name, count)
+
+    def kill_some(self, name, count):
+        with self.tool(name, count) as tool:
             tool.all_born()
             # supervisord starts a worker again at once only if it does not look like a failed start.
             time.sleep(2)
+            tool.quiet()
             before = tool.cpu()
             latencies = []
             alive = [pid for pid, _ in tool.born()]
@@ -340,9 +417,31 @@ class Bench:
                 time.sleep(0.02)
             each = (tool.cpu() - before) / self.options.kills / 1e3
             latencies.sort()
-            self.note(name, "restart p50 ms", statistics.median(latencies))
-            self.note(name, "restart p99 ms", latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))])
-            self.note(name, "restart: daemon CPU us each", each)
+            self.note(name, f"restart of {count}: p50 ms", statistics.median(latencies))
+            self.note(name, f"restart of {count}: p99 ms", latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))])
+            self.note(name, f"restart of {count}: daemon CPU us each", each)
+
+    def storm(self, name):
+        """Ten workers that end at once, under rules that start them again at once: what a start and an end cost, and whether
+        anybody else is still heard."""
+        with self.tool(name, 10, ["crash"]) as tool:
+            tool.all_born()
+            time.sleep(1)
+            cpu, born, began = tool.cpu(), os.path.getsize(tool.births), time.monotonic()
+            time.sleep(5)
+            used, took = tool.cpu() - cpu, time.monotonic() - began
+            count = (os.path.getsize(tool.births) - born) // 16
+            if count == 0:
+                raise Trouble("it has given up")
+            self.note(name, "storm: respawns/s", count / took)
+            self.note(name, "storm: daemon CPU us per respawn", used / count / 1e3)
+            began = time.monotonic()
+            tool.api_status()
+            self.note(name, "storm: status meanwhile, wall ms", (time.monotonic() - began) * 1e3)
+            began = time.monotonic()
+            tool.process.send_signal(signal.SIGTERM)
+            tool.process.wait(60)
+            self.note(name, "storm: TERM to exit, wall ms", (time.monotonic() - began) * 1e3)
 
     def idle(self, name):
         with self.tool(name, self.options.workers) as tool:
@@ -360,6 +459,48 @@ class Bench:
             self.note(name, "idle: RSS MiB", sum(rss for rss, _ in sizes) / 1024)
             self.note(name, "idle: PSS MiB", sum(pss for _, pss in sizes) / 1024)
             self.note(name, "idle: threads", sum(len(os.listdir(f"/proc/{pid}/task")) for pid in pids))
+
+    def sampled(self, name):
+        """Memory limits on all workers: every one is read every `sample_interval`. supervisord has no such thing (memmon runs
+        one `ps` for each process)."""
+        if name != "ganger":
+            return
+        every = 5
+        native = f'[program.w.recycle]\nmax_memory = "1GB"\nsample_interval = "{every}s"\n'
+        with self.tool(name, self.options.workers, native=native) as tool:
+            tool.all_born()
+            # The first sweep opens what the others read.
+            time.sleep(2 * every + 2)
+            cpu, began = tool.cpu(), time.monotonic()
+            time.sleep(6 * every)
+            took = time.monotonic() - began
+            used = (tool.cpu() - cpu) / 1e6
+            self.note(name, "sampled: CPU ms per sweep", used * every / took)
+            self.note(name, "sampled: CPU ms/min at 10 s", used * every / took * 6)
+            sizes = [memory_kib(pid) for pid in tool.pids()]
+            self.note(name, "sampled: RSS MiB", sum(rss for rss, _ in sizes) / 1024)
+            self.note(name, "sampled: PSS MiB", sum(pss for _, pss in sizes) / 1024)
+
+    def churn(self, name):
+        with self.tool(name, self.options.workers) as tool:
+            tool.all_born()
+            time.sleep(2)
+            tool.quiet()
+            for what, act in (
+                ("API", tool.churn_one),
+                ("CLI", lambda number: subprocess.run(tool.restart_argv(number), stdout=subprocess.DEVNULL, check=True)),
+            ):
+                walls = []
+                cpu = tool.cpu()
+                rounds = 9
+                for number in range(rounds):
+                    known = len(tool.born())
+                    began = time.monotonic_ns()
+                    act(number)
+                    wait_for("the new worker", 30, lambda: os.path.getsize(tool.births) >= 16 * (known + 1), 0.0005)
+                    walls.append((tool.born()[known][1] - began) / 1e6)
+                self.note(name, f"churn {what}: stop and start of one, wall ms", statistics.median(walls))
+                self.note(name, f"churn {what}: daemon CPU us each", (tool.cpu() - cpu) / rounds / 1e3)
 
     def logs(self, name):
         for writers in (1, 50):
@@ -444,7 +585,7 @@ def install_supervisor():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--scenarios", default="start,restart,idle,logs,status")
+    parser.add_argument("--scenarios", default="start,stop,restart,storm,idle,sampled,logs,status,churn")
     parser.add_argument("--tools", default="supervisord,ganger")
     parser.add_argument("--passes", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1000)

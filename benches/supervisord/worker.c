@@ -1,6 +1,7 @@
 /* The worker of the side-by-side: as small as can be, so that what is measured is the supervisor.
  *
  *   worker BIRTHS                    appends (pid, monotonic ns) as two 64-bit numbers to the file BIRTHS, then sleeps
+ *   worker BIRTHS crash              appends, then ends with 1
  *   worker BIRTHS GO LINES           the same, then waits for the file GO, writes LINES lines of 100 bytes, one write each, sleeps
  */
 #include <fcntl.h>
@@ -19,6 +20,8 @@ int main(int argc, char **argv) {
     if (births < 0 || write(births, born, sizeof born) != sizeof born)
         return 1;
     close(births);
+    if (argc == 3)
+        return 1;
     if (argc == 4) {
         char line[101];
         while (access(argv[2], F_OK) != 0)

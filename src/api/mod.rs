@@ -20,6 +20,7 @@
 
 pub mod access;
 mod bell;
+mod brief;
 mod door;
 mod find;
 mod follow;

@@ -9,6 +9,7 @@
 //! the keyboard never means something else than its author thinks.
 
 use crate::api::access::{Access, Caller, Role};
+use crate::api::brief::Brief;
 use crate::api::handle::Handle;
 use crate::api::stream::{Ring, Shown};
 use crate::api::{HostInfo, find, logtail, metrics, serve, xmlrpc};
@@ -48,13 +49,13 @@ pub struct Desk {
     pub ring: Arc<Ring>,
     /// True when streams are to end and connections to finish.
     pub closing: watch::Receiver<bool>,
-    /// The last full status, written out: as long as the view is the same, so is its text.
-    status: Mutex<Option<(Arc<View>, Bytes)>>,
+    /// The last status of everything, written out, in full and in brief: as long as the view is the same, so is its text.
+    status: Mutex<[Kept; 2]>,
 }
 
 impl Desk {
     pub fn new(handle: Handle, host: HostInfo, access: Access, ring: Arc<Ring>, closing: watch::Receiver<bool>) -> Desk {
-        Desk { handle, host, access, ring, closing, status: Mutex::new(None) }
+        Desk { handle, host, access, ring, closing, status: Mutex::default() }
     }
 
     /// Asks the engine in the caller's name.
@@ -63,6 +64,8 @@ impl Desk {
     }
 }
 
+/// A text, and what it was made of.
+type Kept = Option<(Arc<View>, Bytes)>;
 type Desked = State<Arc<Desk>>;
 type Answered = Result<Response, Refused>;
 
@@ -206,16 +209,18 @@ struct Status<'a> {
     unknown: &'a [String],
 }
 
-/// `?name=TARGET` (as often as wanted; none is all), `?refresh=1`: measures memory and processor time first.
+/// `?name=TARGET` (as often as wanted; none is all), `?refresh=1`: measures memory and processor time first; `?brief=1`: only
+/// what a list shows.
 async fn status(State(desk): Desked, Extension(caller): Extension<Caller>, query: Params) -> Answered {
     let mut targets = Vec::new();
-    let mut refresh = false;
+    let (mut refresh, mut brief) = (false, false);
     for (key, value) in params(query)? {
         match key.as_str() {
             "name" if targets.len() >= MAX_NAMES => return Err(malformed(format!("{MAX_NAMES} names at most"))),
             "name" => targets.push(Target::read(&value)),
             "refresh" => refresh = flag(&key, &value)?,
-            _ => return Err(unknown_param(&key, "name, refresh")),
+            "brief" => brief = flag(&key, &value)?,
+            _ => return Err(unknown_param(&key, "name, refresh, brief")),
         }
     }
     if refresh {
@@ -227,18 +232,23 @@ async fn status(State(desk): Desked, Extension(caller): Extension<Caller>, query
         // All but the programs is small.
         let View { seq, at, started, mood, loaded, faults, programs: _ } = &*view;
         let view = View { seq: *seq, at: *at, started: *started, mood: *mood, loaded: *loaded, faults: faults.clone(), programs };
-        return Ok(json(StatusCode::OK, &Status { view: &view, unknown: &unknown }));
+        return Ok(json_bytes(StatusCode::OK, status_text(&view, &unknown, brief)));
     }
     let mut kept = desk.status.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = &mut kept[usize::from(brief)];
     let body = match &*kept {
         Some((of, body)) if Arc::ptr_eq(of, &view) => body.clone(),
         Some(_) | None => {
-            let body = Bytes::from(written(&Status { view: &view, unknown: &[] }));
+            let body = status_text(&view, &[], brief);
             *kept = Some((view, body.clone()));
             body
         }
     };
     Ok(json_bytes(StatusCode::OK, body))
+}
+
+fn status_text(view: &View, unknown: &[String], brief: bool) -> Bytes {
+    Bytes::from(if brief { written(&Brief::of(view, unknown)) } else { written(&Status { view, unknown }) })
 }
 
 async fn worker(State(desk): Desked, label: Result<Path<String>, PathRejection>) -> Answered {

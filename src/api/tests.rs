@@ -243,6 +243,12 @@ async fn questions_are_answered_from_the_view() {
     assert_eq!(some["programs"][0]["slots"].as_array().map(Vec::len), Some(1));
     assert_eq!(some["programs"][0]["slots"][0]["process"], "mailer_01");
     assert_eq!(some["unknown"], json!(["mialer"]));
+    let (_, brief) = house.get("/api/v1/status?brief=1&name=mail%3Amailer_01&name=mialer").await;
+    assert_eq!(brief["unknown"], json!(["mialer"]));
+    let (short, long) = (&brief["programs"][0]["slots"][0], &some["programs"][0]["slots"][0]);
+    let short = short.as_object().expect("a worker");
+    assert!(short.iter().all(|(key, value)| long[key] == *value && !value.is_null()), "{short:?} is not in {long}");
+    assert!(["group", "process", "state", "since", "started", "starts"].iter().all(|key| short.contains_key(*key)));
 
     for label in ["mail:mailer_01", "mail%3Amailer_01"] {
         let (status, slot) = house.get(&format!("/api/v1/workers/{label}")).await;
@@ -351,7 +357,7 @@ async fn unknown_paths_methods_names_and_parameters_are_said() {
         (Method::POST, "/api/v1/status", 405, "/api/v1/status does not take POST"),
         (Method::GET, "/api/v1/workers/mail:mailer_7", 404, "no such process or group: mail:mailer_7; did you mean mail:mailer_00?"),
         (Method::GET, "/api/v1/workers/%ff", 400, "Invalid URL: Invalid UTF-8 in `label`"),
-        (Method::GET, "/api/v1/status?nam=x", 400, "unknown parameter \"nam\", expected one of: name, refresh"),
+        (Method::GET, "/api/v1/status?nam=x", 400, "unknown parameter \"nam\", expected one of: name, refresh, brief"),
         (Method::GET, "/api/v1/status?refresh=maybe", 400, "refresh: found \"maybe\", expected 1 or 0"),
         (Method::GET, "/api/v1/events?since=-1", 400, "since: found \"-1\", expected a whole number"),
         (Method::GET, "/api/v1/history?limit=x", 400, "limit: found \"x\", expected a whole number"),

@@ -76,6 +76,12 @@ impl Trouble {
     }
 }
 
+/// The kernel answers "connection refused" for any file that is none, too.
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,8 +89,14 @@ impl fmt::Display for Trouble {
                 let at = socket.display();
                 match why.kind() {
                     ErrorKind::NotFound => write!(f, "no daemon at {at}: no such file; is gangerd running? (-s SOCKET names another)"),
+                    ErrorKind::ConnectionRefused if !is_socket(socket) => {
+                        write!(f, "no daemon at {at}: that is no socket; -s SOCKET (or -c FILE) names the daemon's")
+                    }
                     ErrorKind::ConnectionRefused => {
-                        write!(f, "no daemon at {at}: connection refused; the gangerd that made this socket is gone, start it again")
+                        write!(
+                            f,
+                            "no daemon at {at}: connection refused; the gangerd that made this socket is gone: start it again, or wait if one is just starting"
+                        )
                     }
                     ErrorKind::PermissionDenied => {
                         write!(
@@ -324,5 +336,13 @@ mod tests {
     fn labels_are_escaped_in_paths() {
         assert_eq!(escaped("mailer:größe_1"), "mailer%3Agr%C3%B6%C3%9Fe_1");
         assert_eq!(named(&["mailer:".to_owned()]), "?name=mailer%3A%2A");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_called_so() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let why = std::os::unix::net::UnixStream::connect(file.path()).expect_err("it is no socket");
+        let text = Trouble::Unreachable { socket: file.path().to_owned(), why }.to_string();
+        assert!(text.ends_with("that is no socket; -s SOCKET (or -c FILE) names the daemon's"), "{text}");
     }
 }

@@ -51,7 +51,11 @@ pub async fn scale(
     while let Some(watch) = watch.as_mut() {
         let Some(view) = program_view(client, &program).await? else { break };
         let unsettled = view.slots.iter().filter(|slot| is_unsettled(slot)).count();
-        let drawn = view.wanted == to && view.slots.len() >= to as usize;
+        if view.wanted != to {
+            // The answer came after the picture that goes with it: somebody has asked for another count since.
+            return Ok(overtaken(&program, from, to, view.wanted, screen));
+        }
+        let drawn = view.slots.len() >= to as usize;
         left = view
             .slots
             .iter()
@@ -89,6 +93,18 @@ async fn program_view(client: &Client, program: &str) -> Result<Option<Arc<Progr
         Some(view) => Ok(Some(view)),
         None => Ok(picture(client, &[], false).await?.program(program).cloned()),
     }
+}
+
+/// Somebody else has scaled it meanwhile; what we asked for will never come.
+fn overtaken(program: &str, from: u32, to: u32, now: u32, screen: &mut Screen<'_>) -> io::Result<i32> {
+    screen.wipe()?;
+    screen.note(&format!("  {program}: {now} are wanted by now: it was scaled again, or its definition changed"))?;
+    if screen.json {
+        screen.json(
+            &serde_json::json!({ "program": program, "from": from, "to": to, "not_running": [], "timeout": false, "overtaken_by": now }),
+        )?;
+    }
+    Ok(1)
 }
 
 fn close_scale(

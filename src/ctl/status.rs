@@ -27,14 +27,15 @@ pub struct Picture {
 }
 
 /// The view as `status` reads it. The model's own types would do, but `status` of a thousand workers shall cost next
-/// to nothing: text is borrowed from the answer, and what is not shown (`H`: the last ends) is skipped unread.
+/// to nothing: the brief form is asked for where it will do, text is borrowed from the answer, and what is not shown (`H`: the last ends)
+/// is skipped unread.
 #[derive(Debug, Deserialize)]
 struct Page<'a, H> {
     #[serde(default)]
     mood: Mood,
     #[serde(default)]
     faults: Vec<String>,
-    #[serde(borrow, bound(deserialize = "H: Deserialize<'de>"))]
+    #[serde(borrow, bound(deserialize = "H: Deserialize<'de> + Default"))]
     programs: Vec<Section<'a, H>>,
     #[serde(default)]
     unknown: Vec<Unknown>,
@@ -45,7 +46,7 @@ struct Section<'a, H> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     rolling: Option<RollingView>,
-    #[serde(borrow, bound(deserialize = "H: Deserialize<'de>"))]
+    #[serde(borrow, bound(deserialize = "H: Deserialize<'de> + Default"))]
     slots: Vec<Row<'a, H>>,
 }
 
@@ -56,14 +57,17 @@ struct Row<'a, H> {
     #[serde(borrow)]
     process: Cow<'a, str>,
     state: State,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     reason: Cow<'a, str>,
     since: Stamp,
     pid: Option<i32>,
     started: Stamp,
+    #[serde(default)]
     stopped: Stamp,
     next_try: Option<Stamp>,
+    #[serde(default)]
     jobs: u64,
+    #[serde(default)]
     errors: u64,
     max_jobs: Option<u64>,
     #[serde(borrow)]
@@ -78,9 +82,12 @@ struct Row<'a, H> {
     #[serde(borrow)]
     due: Option<Cow<'a, str>>,
     starts: u64,
+    #[serde(default)]
     total_jobs: u64,
     #[serde(borrow)]
     log_trouble: Option<Cow<'a, str>>,
+    /// Nobody reads it of the brief form.
+    #[serde(default, bound(deserialize = "H: Deserialize<'de> + Default"))]
     history: H,
 }
 
@@ -134,11 +141,15 @@ fn path(names: &[String], fresh: bool) -> String {
 
 /// `status [names]`: 0 if everything shown runs, 3 if not, 4 if a name is unknown.
 pub async fn status(client: &Client, names: &[String], verbose: bool, screen: &mut Screen<'_>) -> Result<io::Result<i32>, Trouble> {
-    let body = client.fetch(&path(names, verbose)).await?;
+    let mut path = path(names, verbose);
+    if !verbose && !screen.json {
+        path.push_str(if path.contains('?') { "&brief=1" } else { "?brief=1" });
+    }
+    let body = client.fetch(&path).await?;
     if verbose { shown::<Vec<EndView>>(client, &body, screen).await } else { shown::<IgnoredAny>(client, &body, screen).await }
 }
 
-async fn shown<'a, H: Deserialize<'a> + Ends>(
+async fn shown<'a, H: Deserialize<'a> + Default + Ends>(
     client: &Client,
     body: &'a [u8],
     screen: &mut Screen<'_>,

@@ -82,6 +82,10 @@ pub async fn steer(
     let total = awaited.len();
     let clock = alarm(limit);
     tokio::pin!(clock);
+    // STOPPED is on the way of every restart, and the end of it where somebody else stops what we want to run: only the
+    // picture tells which.
+    let mut beat = tokio::time::interval(std::time::Duration::from_secs(1));
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut look = true;
     // What was told up to the picture that we compare with is old news.
     let mut old = before.seq;
@@ -101,6 +105,10 @@ pub async fn steer(
         }
         let told = tokio::select! {
             told = watch.next() => told?,
+            _ = beat.tick(), if awaited.iter().any(|one| one.state == State::Stopped) => {
+                look = true;
+                continue;
+            }
             () = &mut clock => {
                 let told = report.late(&awaited, limit, screen);
                 return Ok(told.and_then(|()| report.close(screen)));
@@ -232,13 +240,17 @@ impl Report {
                 match self.goal {
                     Goal::Stopped => self.tell(&one.label, "stopped", None, "", screen)?,
                     Goal::Started | Goal::Restarted | Goal::Rolled | Goal::Recycled => {
-                        self.tell(&one.label, "no such process", Some(1), "its definition is gone", screen)?;
+                        self.tell(&one.label, "no such process", Some(1), "it was scaled away, or its definition is gone", screen)?;
                     }
                 }
                 continue;
             };
             if one.before.as_ref().is_some_and(|b| (b.state, b.since, b.run) == (slot.state, slot.since, slot.run)) {
                 awaited.push(one);
+                continue;
+            }
+            if self.goal != Goal::Stopped && slot.state == State::Stopped && !slot.wanted {
+                self.tell(&one.label, "stopped meanwhile", Some(1), &slot.reason, screen)?;
                 continue;
             }
             one.spawn_failed |= slot.state.is_empty() && one.before.as_ref().is_some_and(|b| b.started == slot.started);

@@ -12,7 +12,7 @@ use crate::model::command::{Answer, Refusal, Reply};
 use crate::model::launch::{Launch, Lock, SpawnFault, SpawnStep};
 use crate::model::name::{ProgramName, RunId, SlotId};
 use crate::model::signal::Signal;
-use crate::model::spec::{FcgiSpec, JobsSpec, Kind, OutputSpec, Stdin};
+use crate::model::spec::{FcgiSpec, JobCount, JobsSpec, Kind, OutputSpec, Stdin};
 use crate::os::listen::Listening;
 use crate::os::meter::Meter;
 use crate::os::notify::Sockets;
@@ -20,7 +20,7 @@ use crate::os::reap::Reaped;
 use crate::os::spawn::{Spawner, Stdio};
 use crate::os::tree::Tree;
 use crate::os::{fds, fifo, kill, tree};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,26 +38,32 @@ pub struct Hands {
     notify: PathBuf,
     /// Goes before the run number in `GANGER_RUN`, so that no other fleet's worker is taken for ours.
     fleet: String,
-    ways: HashMap<SlotId, Way>,
+    /// Boxed, since half of a large table is empty.
+    ways: HashMap<SlotId, Box<Way>>,
     /// How many of them are wired.
     wired: u64,
     workers: HashMap<i32, Worker>,
+    /// Lives whose leftovers may stay (`leftovers = "leave"`).
+    left_alone: BTreeSet<RunId>,
     null: File,
     /// Sockets of fcgi programs; they live as long as a worker holds them.
     listening: HashMap<ProgramName, Weak<Listening>>,
     /// Whom event listeners' pipes are given to; `None` where nobody can define one.
     pools: Option<Pools>,
+    /// Since the log thread was last told of it.
+    newly_wired: bool,
 }
 
 /// How a slot is wired; it stays while workers come and go.
 struct Way {
-    label: String,
     output: OutputSpec,
     jobs: JobsSpec,
     uid: Option<u32>,
     gid: Option<u32>,
     /// `None` until the first start; then whether stderr has a FIFO of its own.
     wired: Option<bool>,
+    /// The log thread has it.
+    logged: bool,
 }
 
 struct Worker {
@@ -121,27 +127,28 @@ impl Hands {
             ways: HashMap::new(),
             wired: 0,
             workers: HashMap::new(),
+            left_alone: BTreeSet::new(),
             null,
             listening: HashMap::new(),
             pools: tools.pools,
+            newly_wired: false,
         })
     }
 
     pub fn open(&mut self, slot: SlotId, label: String, output: OutputSpec, jobs: JobsSpec, uid: Option<u32>, gid: Option<u32>) {
-        self.logs.open(slot.clone(), label.clone(), output.clone(), jobs.clone(), None);
-        let way = self.ways.entry(slot).or_insert_with(|| Way {
-            label: String::new(),
-            output: OutputSpec::default(),
-            jobs: jobs.clone(),
-            uid,
-            gid,
-            wired: None,
-        });
+        // One that was never started is unknown to the log thread: it is told with the first start.
+        if self.ways.get(&slot).is_some_and(|way| way.logged) {
+            self.logs.open(slot.clone(), label, output.clone(), jobs.clone(), None);
+        }
+        let way = self
+            .ways
+            .entry(slot)
+            .or_insert_with(|| Box::new(Way { output: OutputSpec::default(), jobs: jobs.clone(), uid, gid, wired: None, logged: false }));
         // Another user cannot open the FIFO of the last one: it is made anew at the next start.
         if (way.uid, way.gid) != (uid, gid) {
             self.wired -= u64::from(way.wired.take().is_some());
         }
-        (way.label, way.output, way.jobs, way.uid, way.gid) = (label, output, jobs, uid, gid);
+        (way.output, way.jobs, way.uid, way.gid) = (output, jobs, uid, gid);
     }
 
     pub fn close(&mut self, slot: &SlotId) {
@@ -158,6 +165,10 @@ impl Hands {
 
     /// Starts a worker; whatever comes of it is the event.
     pub fn spawn(&mut self, slot: SlotId, run: RunId, launch: &Launch) -> Event {
+        // Before anything is opened, so that whatever runs out is told in the same words.
+        if let Err(fault) = self.check_room(&slot) {
+            return Event::SpawnFailed { run, slot, fault };
+        }
         let lease = match &launch.lock {
             None => None,
             Some(lock) => match self.lease(lock, launch) {
@@ -182,8 +193,13 @@ impl Hands {
 
     fn start(&mut self, slot: &SlotId, run: RunId, launch: &Launch, lease: Option<leases::Lease>) -> Result<i32, SpawnFault> {
         let wire = |what: &str, e: io::Error| SpawnFault { step: SpawnStep::Wire, text: format!("cannot make its {what}: {e}") };
-        self.check_room(slot)?;
-        self.wire(slot, launch).map_err(|e| wire("output pipe", e))?;
+        // Before the worker can write: the counts of the last life end here.
+        if !self.wire(slot, run, launch).map_err(|e| wire("output pipe", e))? {
+            match self.ways.get(slot) {
+                Some(way) if way.jobs.count == JobCount::Notify && !way.output.strip_ansi => self.logs.begin_uncounted(slot.clone(), run),
+                Some(_) | None => self.logs.begin(slot.clone(), run),
+            }
+        }
         let stdout = fifo::open_writer(&self.fifo_path(slot, "stdout")).map_err(|e| wire("output pipe", e))?;
         let stderr = match launch.common.redirect_stderr {
             true => None,
@@ -212,8 +228,6 @@ impl Hands {
             Input::Socket(shared) => (shared.socket(), stdout.as_fd()),
             Input::Protocol { stdin, stdout, .. } => (stdin.as_fd(), stdout.as_fd()),
         };
-        // Before the worker can write: the counts of the last life end here.
-        self.logs.begin(slot.clone(), run);
         let stdio = Stdio { stdin, stdout, stderr: stderr.as_ref().map_or(stdout, |stderr| stderr.as_fd()) };
         let spawned = self.spawner.spawn(launch, &extra, stdio, lease.as_ref().map(|lease| lease.fd.as_fd()))?;
         self.tree.began(spawned.pid);
@@ -272,15 +286,16 @@ impl Hands {
         Err(SpawnFault { step: SpawnStep::Wire, text })
     }
 
-    /// Makes the slot's FIFOs and notify socket if they are not there as this launch needs them.
-    fn wire(&mut self, slot: &SlotId, launch: &Launch) -> io::Result<()> {
+    /// Makes the slot's FIFOs and notify socket if they are not there as this launch needs them. True: they are new, and the life
+    /// was begun with them.
+    fn wire(&mut self, slot: &SlotId, run: RunId, launch: &Launch) -> io::Result<bool> {
         let own_stderr = !launch.common.redirect_stderr;
         let (out, err, told) = (self.fifo_path(slot, "stdout"), self.fifo_path(slot, "stderr"), self.notify_path(slot));
         let Some(way) = self.ways.get_mut(slot) else {
             return Err(io::Error::other("the slot was never opened"));
         };
         if way.wired == Some(own_stderr) {
-            return Ok(());
+            return Ok(false);
         }
         let read_end = |path: &PathBuf| {
             fifo::make(path, way.uid, way.gid)?;
@@ -288,9 +303,18 @@ impl Hands {
         };
         let sources = Sources { stdout: read_end(&out)?, stderr: if own_stderr { Some(read_end(&err)?) } else { None } };
         self.sockets.bind(slot, &told, way.uid, way.gid)?;
-        self.logs.open(slot.clone(), way.label.clone(), way.output.clone(), way.jobs.clone(), Some(sources));
+        self.newly_wired = true;
+        self.logs.open_for(slot.clone(), way.output.clone(), way.jobs.clone(), sources, run);
         self.wired += u64::from(way.wired.replace(own_stderr).is_none());
-        Ok(())
+        way.logged = true;
+        Ok(true)
+    }
+
+    /// To be called when a turn's starts are done: output of those who started first in their slots is read from now on.
+    pub fn wired(&mut self) {
+        if std::mem::take(&mut self.newly_wired) {
+            self.logs.ring();
+        }
     }
 
     pub fn signal(&mut self, pid: i32, signal: Signal, group: bool) {
@@ -357,6 +381,22 @@ impl Hands {
 
     pub fn forget_leftovers(&mut self, run: RunId) {
         self.tree.forget(run);
+        self.left_alone.insert(run);
+        if self.left_alone.len() > MOST_LEFT_ALONE {
+            self.left_alone.pop_first();
+        }
+    }
+
+    /// The very end: what still carries our mark and was not to be let alone is killed. Ended lives have been looked after
+    /// one by one; this is for whatever slipped through, since nobody comes after us.
+    pub fn sweep(&self) {
+        for (pid, run) in self.tree.all_with_fleet_mark() {
+            if !self.left_alone.contains(&run) {
+                tracing::warn!("pid {pid} of an ended worker is still there and is killed");
+                // It may be gone by now.
+                let _ = kill::signal_process(pid, None, Signal::KILL);
+            }
+        }
     }
 
     pub fn measure(&mut self, workers: &[(RunId, i32)]) -> Event {
@@ -383,5 +423,7 @@ impl Hands {
 
 /// Descriptors of the daemon itself, with connections and definitions that are read.
 const OURS: u64 = 48;
+/// The oldest are forgotten, and then killed with us if they still run.
+const MOST_LEFT_ALONE: usize = 10_000;
 /// Two FIFOs, a notify socket, two log files, a pidfd, its memory's file, its input.
 const FOR_A_SLOT: u64 = 8;

@@ -43,6 +43,24 @@ pub struct Publisher {
     pub view: watch::Sender<Arc<View>>,
     pub plan: watch::Sender<Arc<Plan>>,
     pub notices: broadcast::Sender<Arc<Notice>>,
+    /// Told and not yet given out: each time costs the doors' thread a wake-up.
+    pub told: Vec<Arc<Notice>>,
+}
+
+impl Publisher {
+    fn tell(&mut self, notice: Notice) {
+        self.told.push(Arc::new(notice));
+        if self.told.len() >= NOTICES {
+            self.give_out();
+        }
+    }
+
+    fn give_out(&mut self) {
+        for notice in self.told.drain(..) {
+            // No receiver is no fault: nobody is looking.
+            let _ = self.notices.send(notice);
+        }
+    }
 }
 
 /// Doors that wait for an answer, and what is under way outside of the engine.
@@ -94,6 +112,8 @@ const ASKS: usize = 64;
 const DATAGRAMS: usize = 512;
 const REPORTS: usize = 1024;
 const EXITS: usize = 256;
+/// How many notices are given out together, well below what the channel holds.
+const NOTICES: usize = 1024;
 
 /// The fleet, from the first plan to the last exit.
 pub struct Foreman {
@@ -231,7 +251,7 @@ impl Foreman {
     fn tell(&mut self, notice: Notice) {
         match self.as_supervisor {
             true => supervisor_log::line(&notice, self.engine.plan()).into_iter().for_each(journal::record_as_supervisor),
-            false => journal::record(&notice),
+            false => self.journal.record(&notice),
         }
         if matches!(notice.what, What::Loaded { .. } | What::GroupAdded { .. } | What::GroupRemoved { .. }) {
             self.plan_is_new = true;
@@ -240,8 +260,7 @@ impl Foreman {
         if let Some(pools) = &self.pools {
             pools.notice(&notice);
         }
-        // No receiver is no fault: nobody is looking.
-        let _ = self.publisher.notices.send(Arc::new(notice));
+        self.publisher.tell(notice);
     }
 
     /// Sleeps until something happens or the engine has a date.
@@ -357,6 +376,7 @@ impl Foreman {
         if std::mem::take(&mut self.plan_is_new) {
             self.publisher.plan.send_replace(Arc::new(self.engine.plan().clone()));
         }
+        self.hands.wired();
         let view = self.engine.view(clock::now());
         if !Arc::ptr_eq(&view, &self.publisher.view.borrow()) {
             if self.above {
@@ -368,6 +388,8 @@ impl Foreman {
             }
             self.publisher.view.send_replace(view);
         }
+        // After the picture: who hears that something has happened and then looks must see it.
+        self.publisher.give_out();
         self.waiting.hand_out();
         self.journal.flush();
     }
@@ -405,8 +427,12 @@ fn told_by_logs(report: Report) -> Event {
     }
 }
 
-/// `38 of 40 running in 3 programs; 2 not well`.
+/// `38 of 40 workers running in 3 programs`; on the way out, how many are waited for.
 fn summary(view: &View) -> String {
+    if view.mood == Mood::ShuttingDown {
+        let left = view.slots().filter(|slot| !slot.state.is_empty()).count();
+        return format!("shutting down: waiting for {left} workers to end");
+    }
     let wanted: u32 = view.programs.iter().map(|program| program.wanted).sum();
     let running: u32 = view.programs.iter().map(|program| program.running).sum();
     format!("{running} of {wanted} workers running in {} programs", view.programs.len())

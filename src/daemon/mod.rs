@@ -25,13 +25,15 @@ use crate::listeners::payload::{Chunk, Stream};
 use crate::logs::{Channel, Logs, Report};
 use crate::model::name::{RunId, SlotId};
 use crate::model::plan::Plan;
+use crate::model::signal::Signal;
+use crate::model::time::Span;
 use crate::model::view::{Mood, View};
 use crate::os::background::{Herald, Side};
 use crate::os::notify::Sockets;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::tree::Tree;
-use crate::os::{clock, fds, host, runtime_dir, systemd};
+use crate::os::{clock, fds, heap, host, runtime_dir, systemd};
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -179,6 +181,7 @@ fn complain(faults: &[String]) {
 
 /// Runs the fleet that a file defines until somebody asks us to stop.
 pub fn serve(call: &Call) -> i32 {
+    heap::frugal();
     let mut plan = match boot::load(&call.config) {
         Ok(plan) => plan,
         Err(faults) => {
@@ -304,10 +307,23 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(says("start the event loop"))?;
     let context = runtime.enter();
     // First thing: an exit that nobody listens for must not be lost.
-    let signals = Signals::install().map_err(says("listen for signals"))?;
+    let mut signals = Signals::install().map_err(says("listen for signals"))?;
     let (fleet, before) = boot::name_fleet(&dir).map_err(says("name the fleet"))?;
-    if let Some(before) = before {
-        boot::end_the_left_behind(&before);
+    if !before.is_empty() {
+        // As long as the slowest of them may take: a job in hand is worth no less because our predecessor died.
+        let waits = plan.programs.values().map(|spec| spec.policy.stop.rungs.iter().fold(Span::ZERO, |sum, rung| sum + rung.wait));
+        let grace = waits.max().unwrap_or(Span::secs(10));
+        let mut told_to_end = || {
+            // Nobody else writes our log out yet, and whoever waits wants to know for what.
+            journal.flush();
+            signals.pending().iter().any(|caught| matches!(caught.signal, Signal::TERM | Signal::INT | Signal::QUIT))
+        };
+        if !boot::end_the_left_behind(&before, grace, &mut told_to_end) {
+            tracing::info!("told to end while waiting for the workers of an earlier gangerd; they are left to the next one");
+            journal.stop();
+            return Ok(());
+        }
+        boot::forget_earlier_fleets(&dir, &fleet).map_err(says("name the fleet"))?;
     }
 
     let pools = match &dialect {
@@ -329,8 +345,12 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
     let now = clock::now();
     let mut engine = Engine::new(now.stamp.0 as u64 ^ u64::from(std::process::id()), now);
     let picture: Arc<View> = engine.view(now);
-    let publisher =
-        Publisher { view: watch::channel(picture).0, plan: watch::channel(Arc::default()).0, notices: broadcast::channel(4096).0 };
+    let publisher = Publisher {
+        view: watch::channel(picture).0,
+        plan: watch::channel(Arc::default()).0,
+        notices: broadcast::channel(4096).0,
+        told: Vec::new(),
+    };
     let loader = boot::Loader::new(config.to_owned(), start.overrides, plan.daemon.clone(), loaded);
     let hands = Hands::new(Tools {
         logs: logs.clone(),
@@ -390,6 +410,8 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
     foreman.begin(to_do);
     systemd::ready();
     supervisor::announce(herald.take(), Ok(()));
+    // Reading definitions and starting everybody at once leaves more behind than any later day.
+    heap::give_back();
     drop(context);
     runtime.block_on(foreman.run(&mut sources));
 
@@ -397,6 +419,8 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
     drop(sources);
     doors.close();
     let Foreman { hands, journal, .. } = foreman;
+    hands.sweep();
+    boot::forget_fleet(&dir);
     drop(hands);
     logs.stop();
     match dialect {

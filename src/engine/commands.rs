@@ -5,7 +5,7 @@
 
 use super::effect::Effect;
 use super::event::Purpose;
-use super::program::Roll;
+use super::program::{Program, Roll};
 use super::slot::{Cause, Slot, Want};
 use super::{Closing, Engine, Then, order, scale};
 use crate::model::command::{Answer, Batch, Command, Outcome, Refusal, Reply, ScaleTo, Ticket};
@@ -43,7 +43,7 @@ impl Engine {
         }
         let answer = match command {
             Command::Refresh => {
-                let workers = self.programs.values().flat_map(|program| program.slots.values()).filter_map(measurable).collect::<Vec<_>>();
+                let workers = self.programs.values().flat_map(Program::all).filter_map(measurable).collect::<Vec<_>>();
                 if !workers.is_empty() {
                     effects.push(Effect::Measure { workers });
                 }
@@ -224,7 +224,7 @@ impl Engine {
         let rolls =
             |slot: &&Slot| slot.leaving.is_none() && slot.want == Want::Up && matches!(slot.state, State::Starting | State::Running);
         let chosen: BTreeSet<u32> =
-            program.slots.values().filter(|slot| numbers.contains(&slot.id.number)).filter(rolls).map(|slot| slot.id.number).collect();
+            program.all().filter(|slot| numbers.contains(&slot.id.number)).filter(rolls).map(|slot| slot.id.number).collect();
         let mut left = chosen.clone();
         if program.is_rolling() {
             // A deployment on the heels of another: those still away belong to it.

@@ -256,7 +256,7 @@ impl Engine {
                 Key::Program(name) => {
                     if let Some(program) = self.programs.get_mut(&name) {
                         program.sample_at = None;
-                        let live = program.slots.values().filter(|slot| matches!(slot.state, State::Starting | State::Running));
+                        let live = program.all().filter(|slot| matches!(slot.state, State::Starting | State::Running));
                         workers.extend(live.filter_map(commands::measurable));
                     }
                     self.mark_program(&name);
@@ -298,7 +298,7 @@ impl Engine {
     }
 
     fn slot(&self, id: &SlotId) -> Option<&Slot> {
-        self.programs.get(&id.program)?.slots.get(&id.number)
+        self.programs.get(&id.program)?.slots.get(&id.number).map(|slot| &**slot)
     }
 
     /// The slot is to be reconciled.

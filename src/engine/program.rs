@@ -22,7 +22,8 @@ pub(super) struct Program {
     pub(super) scaled: Option<u32>,
     /// No longer defined: to be forgotten with its last slot.
     pub(super) removed: bool,
-    pub(super) slots: BTreeMap<u32, Slot>,
+    /// Boxed: a tree that grew in order is half empty, and a slot is large.
+    pub(super) slots: BTreeMap<u32, Box<Slot>>,
     /// Slots that are due to be replaced, in the order in which they became so.
     pub(super) due: BTreeMap<u64, u32>,
     /// Slots that were taken away, from their turn until their next worker is RUNNING (or the slot rests).
@@ -94,9 +95,13 @@ impl Program {
         if self.removed { 0 } else { self.scaled.unwrap_or(self.spec.policy.numprocs).min(MOST_SLOTS) }
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.values().map(|slot| &**slot)
+    }
+
     /// The slots that are to stay.
     pub(super) fn staying(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.values().filter(|slot| slot.leaving.is_none())
+        self.all().filter(|slot| slot.leaving.is_none())
     }
 
     pub(super) fn is_rolling(&self) -> bool {
@@ -148,7 +153,7 @@ impl Program {
         if self.roll.as_ref().is_some_and(|roll| roll.halted.is_none() && roll.left.contains(&number)) {
             self.roll_on(number, now, seq, effects);
         }
-        Some(slot)
+        Some(*slot)
     }
 
     fn roll_on(&mut self, number: u32, now: Now, seq: &mut u64, effects: &mut Vec<Effect>) {
@@ -180,7 +185,7 @@ impl Program {
                 freed.push(*number);
             }
         }
-        if self.slots.get(&failed).is_some_and(is_back) {
+        if self.slots.get(&failed).is_some_and(|slot| is_back(slot)) {
             self.away.remove(&failed);
         }
         roll.halted = Some(why.clone());
@@ -220,4 +225,4 @@ fn is_back(slot: &Slot) -> bool {
 }
 
 /// More slots of one program than any machine can run; a slip of the keyboard must not fill our memory.
-pub(super) const MOST_SLOTS: u32 = 100_000;
+pub(super) const MOST_SLOTS: u32 = 10_000;

@@ -88,6 +88,9 @@ pub(super) fn nth(n: u32) -> String {
 /// No date lies nearer than this: a wait of nothing would be due again in the step that sets it.
 pub(super) const SHORTEST: Span = Span::millis(1);
 
+/// How long to wait before a start that we had no room for is tried again. Thousands of slots may be waiting for it.
+pub(super) const NO_ROOM_RETRY: Span = Span::secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,7 +72,7 @@ impl Engine {
                 }
                 None => {
                     let reason = if want == Want::Down { "not started: autostart is off".to_owned() } else { String::new() };
-                    program.slots.insert(number, Slot::new(&spec, number, want, reason, now));
+                    program.slots.insert(number, Box::new(Slot::new(&spec, number, want, reason, now)));
                     coming.push(number);
                     missing -= 1;
                 }
@@ -109,7 +109,7 @@ mod tests {
         let mut program = Program::new(Arc::new(spec));
         for number in 0..slots {
             let slot = Slot::new(&program.spec, number, Want::Up, String::new(), Now::default());
-            program.slots.insert(number, slot);
+            program.slots.insert(number, Box::new(slot));
         }
         program
     }

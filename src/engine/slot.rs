@@ -210,7 +210,10 @@ impl Slot {
             (Launching, Spawned { pid }) => self.spawned(pid, spec, desk),
             (Launching, SpawnFailed { fault }) => {
                 desk.tell(&self.label, Some(&self.id), What::SpawnFailed { text: fault.text.clone() });
-                self.failed_start(fault.text, spec, desk);
+                match fault.is_ours() {
+                    true => self.try_later(fault.text, desk),
+                    false => self.failed_start(fault.text, spec, desk),
+                }
             }
             (Launching, LockBusy { holder }) => self.lock_busy(holder, spec, desk),
             // The engine hands an answer on only to the slot that is waiting for just this life.
@@ -472,6 +475,9 @@ impl Slot {
             worker.said_stopping = Some(now.moment);
             worker.extended = None;
         }
+        if let (true, Some(stop)) = (told.stopping, &mut worker.stop) {
+            stop.heard();
+        }
         if let Some(span) = told.extend_timeout {
             match &mut worker.stop {
                 Some(stop) if span <= LONGEST_EXTENSION => stop.extend(&spec.policy.stop, now.moment, span),
@@ -715,6 +721,13 @@ impl Slot {
             self.set_date(Some(wait), desk.now);
             self.enter(State::Backoff, format!("{text}, {} time", restart::nth(self.failures)), desk);
         }
+    }
+
+    /// The host or the daemon has run out of something: no fault of the program, and it passes. So it is tried again for as
+    /// long as that takes, and the program's own count of failures stays.
+    fn try_later(&mut self, text: String, desk: &mut Desk) {
+        self.set_date(Some(restart::NO_ROOM_RETRY), desk.now);
+        self.enter(State::Backoff, format!("{text}; not counted as a failure"), desk);
     }
 
     /// Sets the date of the next try, or none.

@@ -1,7 +1,7 @@
 //! The stop ladder: ask, wait, ask again, insist.
 //!
 //! A worker is asked with the signals of its rungs, each repeated while its wait lasts, because a signal can be lost in
-//! a worker (php-amqp drops one that falls due in its time-out exception). After the last wait comes KILL, again and
+//! a worker (php-amqp drops one that falls due in its time-out exception), until it shows that it has heard. After the last wait comes KILL, again and
 //! again, so every stop ends. The ladder only computes the next act and its date: sending is an effect, and dying is a
 //! fact that comes back as `Event::Ended`.
 
@@ -79,9 +79,15 @@ impl Stop {
     /// an hour after the stop began: a stop ends.
     pub(super) fn extend(&mut self, spec: &StopSpec, now: Moment, span: Span) {
         if self.rung < spec.rungs.len() && self.killed.is_none() {
+            self.heard();
             let at = (now + span).min(self.began + LONGEST_EXTENSION);
             self.until = self.until.max(at);
         }
+    }
+
+    /// The worker has shown that it knows: asking again could only harm (to many a worker a second signal means "at once").
+    pub(super) fn heard(&mut self) {
+        self.resend_at = None;
     }
 
     fn stand(&mut self, spec: &StopSpec, now: Moment, after: Option<(Signal, Span)>) -> Act {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 enum Kernel {
     Spawns,
     Fails,
+    IsFull,
     LockHeldBy(i32),
 }
 
@@ -86,6 +87,10 @@ impl World {
                         Kernel::Fails => {
                             let text = "./worker: permission denied; is the file executable?".to_owned();
                             Event::SpawnFailed { run, slot, fault: SpawnFault { step: SpawnStep::Exec, text } }
+                        }
+                        Kernel::IsFull => {
+                            let text = "fork: resource temporarily unavailable".to_owned();
+                            Event::SpawnFailed { run, slot, fault: SpawnFault { step: SpawnStep::Fork, text } }
                         }
                         Kernel::LockHeldBy(pid) => Event::LockBusy { run, slot, holder: Some(pid) },
                     });
@@ -248,6 +253,41 @@ fn a_spawn_failure_is_a_failed_start_shown_whole() {
     let slot = world.view("mail", 0);
     assert_eq!((slot.state, slot.pid), (State::Backoff, None));
     assert_eq!(slot.reason, "./worker: permission denied; is the file executable?, 1st time");
+}
+
+#[test]
+fn a_start_that_the_host_has_no_room_for_is_never_fatal() {
+    let mut world = given(&[]);
+    world.kernel = Kernel::IsFull;
+    world.load(plan(&[program("mail", 1)]));
+    let slot = world.view("mail", 0);
+    assert_eq!((slot.state, slot.tries), (State::Backoff, 0));
+    assert_eq!(slot.reason, "fork: resource temporarily unavailable; not counted as a failure");
+    world.secs(3600);
+    assert_eq!(world.states("mail"), [State::Backoff]);
+    world.kernel = Kernel::Spawns;
+    world.secs(7);
+    assert_eq!(world.states("mail"), [State::Running]);
+}
+
+#[test]
+fn a_worker_that_showed_that_it_heard_is_not_asked_again() {
+    for told in ["STOPPING=1", "EXTEND_TIMEOUT_USEC=20000000"] {
+        let mut spec = program("mail", 1);
+        spec.policy.stop.resend = Some(Span::secs(2));
+        let mut world = given(&[spec]);
+        world.secs(2);
+        world.done.clear();
+        assert_eq!(world.outcome(Command::Stop { targets: target("mail") }), None);
+        world.secs(3);
+        let signals = |world: &World| world.done.iter().filter(|effect| matches!(effect, Effect::Signal { .. })).count();
+        assert_eq!(signals(&world), 2, "asked, and asked again after two seconds");
+        world.says("mail", 0, told);
+        world.secs(6);
+        assert_eq!(signals(&world), 2, "and then no more");
+        world.secs(60);
+        assert!(signals(&world) > 2, "but killed in the end");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -97,16 +98,33 @@ pub struct Logs {
 struct Line {
     orders: Sender<Order>,
     bell: Arc<EventFd>,
+    /// Orders since the last ring.
+    unheard: AtomicU32,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// How many orders may wait for `Logs::ring`.
+const UNHEARD: u32 = 64;
 
 impl Line {
     /// Orders given after the thread's end are dropped, and with them their answers.
     fn give(&self, order: Order) {
         if self.orders.send(order).is_ok() {
-            // It can fail only when the bell has rung 2^64 times unheard.
-            let _ = self.bell.write(1);
+            self.ring();
         }
+    }
+
+    /// An order that can wait a moment: it is heard with the next one that cannot, or when the bell is rung.
+    fn leave(&self, order: Order) {
+        if self.orders.send(order).is_ok() && self.unheard.fetch_add(1, Ordering::Relaxed) >= UNHEARD {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        self.unheard.store(0, Ordering::Relaxed);
+        // It can fail only when the bell has rung 2^64 times unheard.
+        let _ = self.bell.write(1);
     }
 }
 
@@ -125,20 +143,36 @@ impl Logs {
         let prepared = thread::Prepared::new(queue, bell.clone())?;
         let run = move || Thread::new(prepared, ring_lines, report).run();
         let thread = std::thread::Builder::new().name("logs".to_owned()).spawn(run)?;
-        Ok(Logs { line: Arc::new(Line { orders, bell, thread: Mutex::new(Some(thread)) }) })
+        Ok(Logs { line: Arc::new(Line { orders, bell, unheard: AtomicU32::new(0), thread: Mutex::new(Some(thread)) }) })
     }
 
     /// Opens a slot's log, or gives an open one new rules (`sources: None`; then its streams, ring, followers and counts stay).
     /// Files and their directories are made at once; one that cannot be is reported as a trouble. The label is for sinks that
     /// name the worker; files do not.
     pub fn open(&self, slot: SlotId, _label: String, output: OutputSpec, jobs: JobsSpec, sources: Option<Sources>) {
-        self.line.give(Order::Open { slot, output, jobs, sources });
+        self.line.give(Order::Open { slot, output, jobs, sources, life: None });
+    }
+
+    /// `open` with new sources, and `begin` of the first life that writes to them, in one. The thread is not woken for it: when
+    /// hundreds are started together that would cost more than all the rest. Call `ring` when the last is done.
+    pub fn open_for(&self, slot: SlotId, output: OutputSpec, jobs: JobsSpec, sources: Sources, life: RunId) {
+        self.line.leave(Order::Open { slot, output, jobs, sources: Some(sources), life: Some(life) });
+    }
+
+    /// Wakes the thread for what was left for it by `open_for`.
+    pub fn ring(&self) {
+        self.line.ring();
     }
 
     /// A new life begins in the slot: what is in its pipes is the last life's and counted for that; then counts start at zero.
     /// To be called before the worker is started.
     pub fn begin(&self, slot: SlotId, run: RunId) {
         self.line.give(Order::Begin { slot, run });
+    }
+
+    /// `begin` for a life whose lines nobody counts or changes: nothing hangs on the moment, so the thread is not woken for it.
+    pub fn begin_uncounted(&self, slot: SlotId, run: RunId) {
+        self.line.leave(Order::Begin { slot, run });
     }
 
     /// Writes what is still in the slot's pipes, then forgets it.

@@ -45,7 +45,7 @@ const BELL: u64 = u64::MAX;
 /// What the thread is told to do.
 #[derive(Debug)]
 pub enum Order {
-    Open { slot: SlotId, output: OutputSpec, jobs: JobsSpec, sources: Option<Sources> },
+    Open { slot: SlotId, output: OutputSpec, jobs: JobsSpec, sources: Option<Sources>, life: Option<RunId> },
     Begin { slot: SlotId, run: RunId },
     Close { slot: SlotId },
     Reopen,
@@ -228,7 +228,7 @@ impl Thread {
         while let Ok(order) = self.queue.try_recv() {
             self.tick();
             match order {
-                Order::Open { slot, output, jobs, sources } => self.open(slot, &output, &jobs, sources),
+                Order::Open { slot, output, jobs, sources, life } => self.open(slot, &output, &jobs, sources, life),
                 Order::Begin { slot, run } => self.begin(&slot, run),
                 Order::Close { slot } => self.close(&slot),
                 Order::Reopen => self.files.reopen(self.bench.now),
@@ -257,7 +257,7 @@ impl Thread {
         Some((number, self.logs[number].as_mut()?, &mut self.bench))
     }
 
-    fn open(&mut self, slot: SlotId, output: &OutputSpec, jobs: &JobsSpec, sources: Option<Sources>) {
+    fn open(&mut self, slot: SlotId, output: &OutputSpec, jobs: &JobsSpec, sources: Option<Sources>, life: Option<RunId>) {
         let number = match (self.numbers.get(&slot), &sources) {
             (Some(number), _) => *number,
             (None, None) => return, // new rules for a slot that was closed meanwhile
@@ -271,9 +271,13 @@ impl Thread {
                 number
             }
         };
-        let Some(log) = &mut self.logs[number] else { unreachable!("numbers point to open logs") };
         if let Some(Sources { stdout, stderr }) = sources {
-            log.drain(&mut self.bench);
+            // Out of the old pipes; the new ones hold nothing that is not the new life's.
+            match life {
+                Some(run) => self.begin(&slot, run),
+                None => drop(self.log(&slot).map(|(_, log, bench)| log.drain(bench))),
+            }
+            let Some(log) = &mut self.logs[number] else { unreachable!("numbers point to open logs") };
             for (channel, source) in [(Channel::Stdout, Some(stdout)), (Channel::Stderr, stderr)] {
                 let token = number as u64 * 2 + channel as u64;
                 if let Some(old) = log.stream(channel).and_then(|stream| stream.release(&mut self.bench)) {
@@ -293,6 +297,7 @@ impl Thread {
                 }
             }
         }
+        let Some(log) = &mut self.logs[number] else { unreachable!("numbers point to open logs") };
         log.follow_rules(output, self.patterns.of(jobs), &mut self.files, self.bench.now);
         // It may have come to share a file that is in trouble already, or have left one.
         self.files.look_again();
@@ -565,6 +570,20 @@ mod tests {
         out.write_all(b"z\n").unwrap();
         assert_eq!(rig.report(), Report::Changed { slot: slot(), trouble: None, lost: 3 });
         assert_eq!(fs::read_to_string(&log).unwrap(), "ganger: 3 lines (9 bytes) were lost here: no space left on device\nz\n");
+        rig.logs.stop();
+    }
+
+    #[test]
+    fn a_life_that_begins_with_its_pipes_is_counted_from_its_first_line() {
+        let rig = Rig::new();
+        for run in 1..=2 {
+            let ((stdout, mut out), (stderr, _err)) = (rig.fifo(&format!("out{run}")), rig.fifo(&format!("err{run}")));
+            rig.logs.open_for(slot(), OutputSpec::default(), counting(), Sources { stdout, stderr: Some(stderr) }, RunId(run));
+            // Nobody has woken the thread yet.
+            out.write_all(b"done\ndone\n").unwrap();
+            rig.logs.ring();
+            assert_eq!(rig.report(), Rig::counted(run, 2, 0, Some("")));
+        }
         rig.logs.stop();
     }
 

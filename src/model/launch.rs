@@ -76,6 +76,26 @@ pub struct SpawnFault {
     pub text: String,
 }
 
+impl SpawnFault {
+    /// True where the daemon or the host lacks something (descriptors, processes, memory), whatever the program is.
+    pub fn is_ours(&self) -> bool {
+        match self.step {
+            SpawnStep::Wire | SpawnStep::Fork => true,
+            SpawnStep::Find
+            | SpawnStep::Lock
+            | SpawnStep::Session
+            | SpawnStep::Rlimit
+            | SpawnStep::Nice
+            | SpawnStep::OomScore
+            | SpawnStep::User
+            | SpawnStep::NoNewPrivs
+            | SpawnStep::Chdir
+            | SpawnStep::Descriptors
+            | SpawnStep::Exec => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpawnStep {

@@ -41,7 +41,7 @@ pub enum Mood {
     ShuttingDown,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramView {
     pub name: ProgramName,
     pub group: GroupName,
@@ -62,14 +62,14 @@ pub struct ProgramView {
     pub slots: Vec<Arc<SlotView>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollingView {
     pub done: u32,
     pub total: u32,
     pub halted: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotView {
     pub program: ProgramName,
     pub number: u32,
@@ -119,7 +119,7 @@ pub struct SlotView {
     pub history: Vec<EndView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndView {
     pub at: Stamp,
     pub pid: i32,

@@ -28,6 +28,11 @@ pub fn gid() -> u32 {
     nix::unistd::getegid().as_raw()
 }
 
+/// True if what we make belongs to this user and group without a word (`None`: ours).
+pub fn are_we(uid: Option<u32>, gid: Option<u32>) -> bool {
+    uid.is_none_or(|uid| uid == self::uid()) && gid.is_none_or(|gid| gid == self::gid())
+}
+
 /// Our own process id.
 pub fn pid() -> i32 {
     nix::unistd::getpid().as_raw()

@@ -10,6 +10,7 @@ pub mod child;
 pub mod clock;
 pub mod fds;
 pub mod fifo;
+pub mod heap;
 pub mod host;
 pub mod kill;
 pub mod listen;

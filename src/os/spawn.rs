@@ -15,6 +15,7 @@ use crate::model::spec::Rlimit;
 use crate::os::child::{self, Identity, Limit, Order, Step};
 use crate::os::{fds, host, reap};
 use libc::{c_char, c_int, c_void};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -44,6 +45,7 @@ pub struct Spawned {
 pub struct Spawner {
     /// What the limit of open files was before we raised ours.
     original_nofile: (u64, u64),
+    /// Each variable once.
     base_env: Vec<(OsString, OsString)>,
     stack: Stack,
     null: OwnedFd,
@@ -60,7 +62,9 @@ pub struct Spawner {
 impl Spawner {
     /// `original_nofile`: what workers get as their limit of open files (`fds::raise_nofile` tells it). `base_env`: what every
     /// worker's environment begins with (`host::base_environment`).
-    pub fn new(original_nofile: (u64, u64), base_env: Vec<(OsString, OsString)>) -> io::Result<Spawner> {
+    pub fn new(original_nofile: (u64, u64), mut base_env: Vec<(OsString, OsString)>) -> io::Result<Spawner> {
+        let mut known = HashSet::new();
+        base_env.retain(|(key, _)| known.insert(key.clone()));
         let null = fds::dev_null()?;
         let slot = || fds::duplicate(null.as_fd(), 4);
         let slots = [slot()?, slot()?, slot()?, slot()?];
@@ -95,7 +99,7 @@ impl Spawner {
         let program = find(launch, &environment)?;
 
         // One block for all strings: paths, arguments, environment.
-        let mut strings = Strings::default();
+        let mut strings = Strings::with_room(3 + launch.argv.len() + environment.len());
         strings.add(&[program.as_os_str().as_bytes()])?;
         strings.add(&[OOM_SCORE.as_bytes()])?;
         strings.add(&[launch.directory.as_deref().unwrap_or("").as_bytes()])?;
@@ -175,8 +179,12 @@ impl Spawner {
                 set(key.as_bytes(), value.as_bytes());
             }
         }
+        // Most variables are of the base, and differ among themselves: they are looked for among the others only.
+        let others = all.len();
         for (key, value) in &self.base_env {
-            set(key.as_bytes(), value.as_bytes());
+            if !all[..others].iter().any(|(known, _)| *known == key.as_bytes()) {
+                all.push((key.as_bytes(), value.as_bytes()));
+            }
         }
         all
     }
@@ -297,13 +305,17 @@ impl Drop for Stack {
 }
 
 /// Strings with an end mark, in one block.
-#[derive(Default)]
 struct Strings {
     bytes: Vec<u8>,
     starts: Vec<usize>,
 }
 
 impl Strings {
+    /// For about so many strings.
+    fn with_room(count: usize) -> Strings {
+        Strings { bytes: Vec::with_capacity(count * COMMON_LENGTH), starts: Vec::with_capacity(count) }
+    }
+
     fn add(&mut self, parts: &[&[u8]]) -> Result<(), SpawnFault> {
         self.starts.push(self.bytes.len());
         for part in parts {
@@ -506,6 +518,9 @@ const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 const USER_VARIABLES: usize = 4;
+
+/// Of a variable with its name, or an argument; only room is set aside by it.
+const COMMON_LENGTH: usize = 48;
 
 /// Far more than the child's few frames need.
 const STACK_BYTES: usize = 256 * 1024;

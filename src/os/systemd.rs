@@ -17,6 +17,12 @@ pub fn status(text: &str) {
     tell(&[NotifyState::Status(&line)]);
 }
 
+/// We are not ready yet, and may need so much longer for what `text` says.
+pub fn starting(text: &str, longer: Span) {
+    let usec = u32::try_from(longer.0.saturating_mul(1000)).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Status(text), NotifyState::ExtendTimeoutUsec(usec)]);
+}
+
 /// We are on our way out.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);

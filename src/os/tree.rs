@@ -17,10 +17,10 @@
 
 use crate::model::name::RunId;
 use crate::model::signal::Signal;
-use crate::os::{clock, fds, kill};
+use crate::os::{fds, kill};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 
 /// The variable that carries the mark.
@@ -43,11 +43,20 @@ pub struct Tree {
     marks: HashMap<i32, RunId>,
     /// Children without an environment, by pid and start.
     blank: HashMap<i32, u64>,
+    /// The list of our own children: kept open, since it is read after every exit.
+    children: Option<File>,
 }
 
 impl Tree {
     pub fn new(fleet: &str) -> Tree {
-        Tree { fleet: fleet.to_owned(), workers: HashSet::new(), lives: BTreeMap::new(), marks: HashMap::new(), blank: HashMap::new() }
+        Tree {
+            fleet: fleet.to_owned(),
+            workers: HashSet::new(),
+            lives: BTreeMap::new(),
+            marks: HashMap::new(),
+            blank: HashMap::new(),
+            children: None,
+        }
     }
 
     /// A worker was started (or adopted). If this is left out, everything is still right, but slower.
@@ -127,20 +136,10 @@ impl Tree {
     }
 
     /// Every process on this host that carries a mark of this fleet, with the life it belongs to: for the end of a shutdown, and
-    /// for a start after our own death. Walks all of `/proc` (some ten milliseconds for a thousand processes), but gives up
-    /// after a second and tells what it has found by then.
+    /// for a start after our own death. Walks all of `/proc` (some ten milliseconds for a thousand processes), to the end: whoever
+    /// was missed here would be doubled.
     pub fn all_with_fleet_mark(&self) -> Vec<(i32, RunId)> {
-        let began = clock::now().moment;
-        let mut found = Vec::new();
-        for pid in all_pids() {
-            if let Some(run) = self.mark_of(pid) {
-                found.push((pid, run));
-            }
-            if clock::now().moment.since(began).0 > WALK_MS {
-                break;
-            }
-        }
-        found
+        all_pids().filter_map(|pid| Some((pid, self.mark_of(pid)?))).collect()
     }
 
     fn members(&mut self, run: RunId) -> Vec<Process> {
@@ -168,11 +167,7 @@ impl Tree {
         let mut found: HashMap<RunId, Vec<Process>> = HashMap::new();
         let mut zombies = HashSet::new();
         let mut dead = HashSet::new();
-        let us = std::process::id();
-        let mut children = Vec::new();
-        if let Ok(text) = std::fs::read(format!("/proc/self/task/{us}/children")) {
-            pids(&text, &mut children);
-        }
+        let children = self.own_children();
         for pid in children {
             if self.workers.contains(&pid) {
                 continue;
@@ -235,6 +230,22 @@ impl Tree {
         None
     }
 
+    /// The children of our first thread.
+    fn own_children(&mut self) -> Vec<i32> {
+        let mut children = Vec::new();
+        if self.children.is_none() {
+            self.children = File::open(format!("/proc/self/task/{}/children", std::process::id())).ok();
+        }
+        let Some(file) = &mut self.children else { return children };
+        let mut text = Vec::new();
+        let read = file.rewind().and_then(|()| file.read_to_end(&mut text));
+        match read {
+            Ok(_) => pids(&text, &mut children),
+            Err(_) => self.children = None,
+        }
+        children
+    }
+
     /// The life of this fleet whose mark a process carries.
     fn mark_of(&self, pid: i32) -> Option<RunId> {
         // A zombie's is empty, another user's is closed to us (if we are not root): neither has a mark.
@@ -266,6 +277,7 @@ fn marked(environment: &[u8], fleet: &str) -> Option<RunId> {
 struct Process {
     pid: i32,
     zombie: bool,
+    parent: i32,
     group: i32,
     session: i32,
     /// In ticks since boot: with the pid a name that is never used twice.
@@ -284,6 +296,7 @@ impl Process {
         Some(Process {
             pid,
             zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+            parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
             session: fields.get(3)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
@@ -340,6 +353,13 @@ pub(super) fn pids(text: &[u8], into: &mut Vec<i32>) {
     }
 }
 
+/// Of processes with their lives, those that no other of the same life has started: the workers, not their helpers.
+pub fn tops(found: &[(i32, RunId)]) -> Vec<i32> {
+    let lives: HashMap<i32, RunId> = found.iter().copied().collect();
+    let is_top = |&(pid, run): &(i32, RunId)| Process::read(pid).is_none_or(|process| lives.get(&process.parent) != Some(&run));
+    found.iter().copied().filter(is_top).map(|(pid, _)| pid).collect()
+}
+
 fn all_pids() -> impl Iterator<Item = i32> {
     let us = std::process::id() as i32;
     std::fs::read_dir("/proc")
@@ -361,8 +381,6 @@ const MAX_MEMBERS: usize = 10_000;
 
 const KILL_PASSES: usize = 4;
 
-const WALK_MS: u64 = 1_000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,7 +401,7 @@ mod tests {
     fn a_stat_line_is_read_past_any_name() {
         let line = b"42 (a) Z (b) S 1 40 39 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
         let process = Process::parse(42, line).unwrap();
-        assert_eq!(process, Process { pid: 42, zombie: false, group: 40, session: 39, started: 12345 });
+        assert_eq!(process, Process { pid: 42, zombie: false, parent: 1, group: 40, session: 39, started: 12345 });
         assert_eq!(Process::parse(1, b"rubbish"), None);
     }
 

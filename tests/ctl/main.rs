@@ -19,7 +19,7 @@ use ganger::model::name::RunId;
 use ganger::model::notice::{What, Why};
 use ganger::model::state::State;
 use ganger::model::time::Span;
-use ganger::model::view::{Mood, RollingView};
+use ganger::model::view::{Mood, ProgramView, RollingView};
 use jiff::tz::TimeZone;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -242,7 +242,13 @@ fn scale_tells_from_and_to_and_who_does_not_run() {
         &["scale", "mailer", "-2", "--json"],
     );
     page.run(Script { view: four(), answer: scaled(4, 4), ..Script::default() }, &["scale", "mailer", "default"]);
-    page.run(Script { view: four(), answer: scaled(4, 6), ..Script::default() }, &["scale", "mailer", "6", "--timeout", "50ms"]);
+    let six_wanted = ProgramView { wanted: 6, ..mailers(0, Stopped) };
+    page.run(
+        Script { view: view(vec![six_wanted]), answer: scaled(4, 6), ..Script::default() },
+        &["scale", "mailer", "6", "--timeout", "50ms"],
+    );
+    // Somebody else had another thought since.
+    page.run(Script { view: four(), answer: scaled(4, 6), ..Script::default() }, &["scale", "mailer", "6"]);
     page.run(Script { view: four(), answer: scaled(4, 6), ..Script::default() }, &["scale", "mailer", "6", "--no-wait"]);
     page.run(
         Script { view: four(), answer: Some(Err(Refusal::OutOfBounds { asked: 50, min: 2, max: 20 })), ..Script::default() },

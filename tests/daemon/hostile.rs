@@ -46,6 +46,22 @@ fn a_worker_that_double_forks_and_setsids_does_not_escape() {
 }
 
 #[test]
+fn what_may_stay_outlives_its_worker_and_the_daemon() {
+    let mut fleet = Fleet::prepare("[program.fork]\ncommand = \"@DIR@/escape.sh\"\nstartsecs = 0\nleftovers = \"leave\"\n");
+    fleet.script("escape.sh", "#!/bin/sh\nsh -c 'setsid sleep 100079 & exit 0'\nexec sleep 100078\n");
+    fleet.launch();
+    fleet.until_all_run();
+    until("the grandchild", || (!processes_running("sleep 100079").is_empty()).then_some(()), || fleet.describe());
+    fleet.ctl_ok(&["stop", "fork"]);
+    assert_eq!(fleet.stop(), 0);
+    let stayed = processes_running("sleep 100079");
+    for pid in &stayed {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::Signal::SIGKILL).expect("it lives");
+    }
+    assert_eq!(stayed.len(), 1);
+}
+
+#[test]
 fn a_storm_of_crashes_leaves_the_daemon_answering() {
     let mut programs =
         String::from("[defaults]\nuser = \"@ME@\"\nstartretries = \"forever\"\nbackoff = { initial = \"1ms\", max = \"5ms\" }\n");

@@ -4,8 +4,12 @@
 
 mod harness;
 
+mod clients;
 mod hostile;
+mod identity;
 mod logs;
+mod notify;
+mod pid1;
 mod recycle;
 mod reload;
 mod restart;

@@ -58,6 +58,34 @@ fn after_kill_9_of_the_daemon_a_new_one_never_doubles_the_fleet() {
 }
 
 #[test]
+fn who_is_left_behind_may_finish_with_its_helpers_and_the_next_daemon_waits_no_longer_than_the_definitions_say() {
+    let mut fleet = Fleet::prepare("");
+    // Its job is in the hands of a helper; the deaf one would never go.
+    let busy = "#!/bin/sh\ntrap 'asked=1' TERM\necho up\nsh -c 'sleep 1.5; echo by the helper >>done'\n\
+                while [ -z \"$asked\" ]; do sleep 0.05; done\necho by the worker >>done\n";
+    fleet.script("busy.sh", busy);
+    fleet.script("deaf.sh", "#!/bin/sh\ntrap '' TERM\necho up\nwhile :; do sleep 0.05; done\n");
+    fleet.define(
+        "[program.busy]\ncommand = \"@DIR@/busy.sh\"\ndirectory = \"@DIR@\"\nstopwaitsecs = 4\n[program.deaf]\ncommand = \"@DIR@/deaf.sh\"\nstopwaitsecs = 1\n",
+    );
+    fleet.launch();
+    let log = |name: &str| fleet.read(&format!("log/{name}.stdout.log"));
+    until("both are up", || (log("busy") == "up\n" && log("deaf") == "up\n").then_some(()), || fleet.describe());
+    let mut daemon = fleet.daemon.take().expect("it was started");
+    daemon.kill().expect("it lives");
+    daemon.wait().expect("it is our child");
+    let start = std::time::Instant::now();
+    fleet.launch();
+    assert!(start.elapsed() < std::time::Duration::from_secs(9), "four seconds are what the slowest may take: {:?}", start.elapsed());
+    until(
+        "the reason for the wait is told",
+        || fleet.journal().contains("2 worker(s) of an earlier gangerd that died are still running").then_some(()),
+        || fleet.journal(),
+    );
+    assert_eq!(fleet.read("done"), "by the helper\nby the worker\n");
+}
+
+#[test]
 fn a_second_daemon_on_the_same_directory_is_refused_by_name() {
     let fleet = Fleet::start("[program.w]\ncommand = \"sleep 1000\"\nstartsecs = 0\n");
     let before = slot(&fleet.until_all_run(), "w").pid;

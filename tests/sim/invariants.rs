@@ -33,6 +33,8 @@ struct Facts {
     held_down: bool,
     /// Failed starts in a row; never too few.
     failures: u32,
+    /// The last start failed for want of descriptors, processes or memory.
+    no_room: bool,
     /// No start before this moment.
     not_before: Moment,
     /// When a FATAL slot may be tried again by itself.
@@ -120,10 +122,12 @@ impl Ledger {
                 assert!(self.workers.insert(*pid, slot.clone()).is_none(), "pid {pid} is given out twice");
                 self.touched.push(slot.clone());
             }
-            Event::SpawnFailed { run, slot, .. } => {
+            Event::SpawnFailed { run, slot, fault } => {
                 let facts = self.slots.entry(slot.clone()).or_default();
                 assert_eq!(facts.launching.take(), Some(*run));
-                facts.failures += 1;
+                // What the host has no room for is no failure of the program.
+                facts.no_room = fault.is_ours();
+                facts.failures += u32::from(!facts.no_room);
                 self.touched.push(slot.clone());
             }
             Event::LockBusy { run, slot, .. } => {
@@ -540,7 +544,10 @@ impl Ledger {
         }
         if slot.state == State::Backoff && old.is_none_or(|old| old.state != State::Backoff || old.tries != slot.tries) {
             let policy = policy.unwrap_or_else(|| panic!("{id}: BACKOFF without a definition"));
-            let (least, most) = backoff_bounds(&policy.backoff.rule, slot.tries);
+            let (least, most) = match std::mem::take(&mut facts.no_room) {
+                true => (Span::secs(5), Span::secs(5)),
+                false => backoff_bounds(&policy.backoff.rule, slot.tries),
+            };
             facts.not_before = now.moment + least;
             let date = engine.next_deadline();
             assert!(date.is_some_and(|at| at <= now.moment + most), "{id}: backoff of {most} at most, and the next date is {date:?}");
