@@ -23,7 +23,7 @@ use crate::model::spec::Kind;
 use crate::model::state::State;
 use crate::model::view::{Mood, SlotView, View};
 use crate::os::signals::{Caught, Signals};
-use crate::os::{clock, reap, systemd};
+use crate::os::{clock, heap, reap, systemd};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +126,8 @@ pub struct Foreman {
     pub reloading: bool,
     /// There is a service manager that listens.
     pub above: bool,
+    /// It has had nothing to wait for but the world, once.
+    pub rested: bool,
     /// The definitions in force have changed since readers were shown them.
     pub plan_is_new: bool,
     /// The definitions are Supervisor's: so are our words, and HUP begins everything anew.
@@ -266,6 +268,10 @@ impl Foreman {
     /// Sleeps until something happens or the engine has a date.
     async fn wait(&mut self, sources: &mut Sources, inbox: &mut VecDeque<Event>, watchdog: &mut Option<tokio::time::Interval>) {
         let deadline = self.engine.next_deadline();
+        if deadline.is_none() && !std::mem::replace(&mut self.rested, true) {
+            // The first time that nothing is on its way: everybody has started, and more is left of that than of any later day.
+            heap::give_back();
+        }
         let sleep = async {
             match deadline {
                 Some(at) => tokio::time::sleep(Duration::from_millis(at.since(clock::now().moment).0)).await,

@@ -370,6 +370,7 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
         publisher,
         journal,
         reloading: false,
+        rested: false,
         above: std::env::var_os("NOTIFY_SOCKET").is_some(),
         plan_is_new: false,
         as_supervisor: dialect.is_some(),
@@ -410,7 +411,7 @@ fn serve_plan(start: Start, plan: Plan, journal: Journal, remarks: Remarks, hera
     foreman.begin(to_do);
     systemd::ready();
     supervisor::announce(herald.take(), Ok(()));
-    // Reading definitions and starting everybody at once leaves more behind than any later day.
+    // Reading definitions leaves much behind.
     heap::give_back();
     drop(context);
     runtime.block_on(foreman.run(&mut sources));
