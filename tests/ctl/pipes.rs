@@ -70,7 +70,9 @@ fn events_follow_what_happens_and_end_quietly_by_the_interrupt() {
         then: vec![went(97, a, State::Running, State::Stopping, None, "old"), went(98, a, State::Stopping, State::Stopped, None, "gone")],
         ..Script::default()
     });
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gangerctl"))
+    // A shell that runs us in the background ignores SIGINT for us; at a terminal nobody does.
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_gangerctl")])
         .arg("-s")
         .arg(fake.socket())
         .args(["events", "-f", "mailer"])
