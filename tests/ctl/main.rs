@@ -9,6 +9,7 @@ mod fake;
 mod fleet;
 mod pipes;
 mod solo;
+mod supervisorctl;
 
 use crate::fake::{Fake, Script};
 use crate::fleet::{NOW, mailers, notice, program, slot, view, went, zoo};

@@ -101,6 +101,8 @@ enum Step {
     Any(&'static [&'static str]),
     /// The first line and the exit code: the rest is help.
     Complaint(&'static [&'static str]),
+    /// The beginning of the first line, and the exit code: the rest is the server's.
+    Verdict(&'static [&'static str]),
     /// Lines typed at the prompt, through a pipe.
     Typed(&'static [&'static str], &'static str),
     /// A change of the file: text, and what stands there instead.
@@ -109,7 +111,7 @@ enum Step {
     Holds(&'static str, &'static str),
 }
 
-use Step::{Any, Complaint, Edit, Holds, Run, Typed};
+use Step::{Any, Complaint, Edit, Holds, Run, Typed, Verdict};
 
 /// `%` stands for `-c` and the file.
 const STEPS: &[Step] = &[
@@ -191,6 +193,9 @@ const STEPS: &[Step] = &[
     Run(&["%", "remove", "new"]),
     Run(&["%", "update"]),
     Edit("[program:pool]\ncommand=sleep 1000", "[program:pool]\ncommand=%(nothing)s"),
+    // The text of the fault is the server's own.
+    Verdict(&["%", "reread"]),
+    Verdict(&["%", "update"]),
     Edit("%(nothing)s", "sleep 1000"),
     Run(&["%", "foo", "bar"]),
     Run(&["%", "!ls"]),
@@ -278,7 +283,7 @@ impl Tool {
                 command
             }
         };
-        command.current_dir(dir).env("LANG", "C.UTF-8").env("PYTHONIOENCODING", "utf-8");
+        command.current_dir(dir).env("LANG", "C.UTF-8").env("PYTHONIOENCODING", "utf-8").env("PYTHONUNBUFFERED", "1");
         command
     }
 }
@@ -329,12 +334,30 @@ impl Server {
                 word => command.arg(word.replace("@PORT@", &self.port.to_string())),
             };
         }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the tool starts");
+        // Into files, so that what has been printed can be seen while the tool runs.
+        let (out, err) = (tempfile::NamedTempFile::new().expect("a file"), tempfile::NamedTempFile::new().expect("a file"));
+        let to = |file: &tempfile::NamedTempFile| Stdio::from(file.reopen().expect("a descriptor"));
+        let mut child = command.stdin(Stdio::piped()).stdout(to(&out)).stderr(to(&err)).spawn().expect("the tool starts");
         // It may have ended already.
         let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-        let output = child.wait_with_output().expect("it ends");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (text(&output.stdout) + &text(&output.stderr), output.status.code().unwrap_or(-1))
+        let text = |file: &tempfile::NamedTempFile| String::from_utf8_lossy(&fs::read(file.path()).expect("read")).into_owned();
+        let start = Instant::now();
+        let code = loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break status.code().unwrap_or(-1);
+            }
+            // The original's `fg` waits for more output before it ends, for ever if there is none.
+            let lingers = matches!(tool, Tool::Original) && text(&out).contains("Exiting foreground");
+            let late = start.elapsed() > LIMIT;
+            if lingers || late {
+                child.kill().expect("it runs");
+                child.wait().expect("it ends");
+                assert!(!late, "{tool:?} does not come back: {words:?}\n{}{}", text(&out), text(&err));
+                break 0;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        (text(&out) + &text(&err), code)
     }
 
     fn transcript(&self, tool: Tool) -> Vec<String> {
@@ -343,7 +366,7 @@ impl Server {
 
     fn step(&self, tool: Tool, step: &Step) -> Option<String> {
         let (words, input) = match step {
-            Run(words) | Any(words) | Complaint(words) => (*words, ""),
+            Run(words) | Any(words) | Complaint(words) | Verdict(words) => (*words, ""),
             Typed(words, input) => (*words, *input),
             Edit(from, to) => {
                 let conf = self.dir.path().join("s.conf");
@@ -364,6 +387,10 @@ impl Server {
         match step {
             Any(_) => lines.sort(),
             Complaint(_) => lines.truncate(1),
+            Verdict(_) => {
+                lines.truncate(1);
+                lines.iter_mut().for_each(|line| line.truncate(line.find("92").or(line.find("REREAD")).map_or(line.len(), |at| at + 2)));
+            }
             Typed(["%", "fg", ..], _) => lines.retain(|line| line.starts_with("==>") || line.starts_with("Exiting")),
             Run(_) | Typed(..) | Edit(..) | Holds(..) => {}
         }
@@ -427,7 +454,7 @@ impl Terminal {
         let mut command = Tool::Ours.command(&server.dir.path().join("empty"));
         command.arg("-c").arg(server.dir.path().join("s.conf")).args(words);
         command.stdin(side()).stdout(side()).stderr(side()).env("TERM", "xterm");
-        // SAFETY-free way to a controlling terminal: ^C is sent as a signal by the test instead.
+        // It is not its controlling terminal, so ^C comes as a signal from the test.
         let child = command.spawn().expect("the tool starts");
         drop(command);
         let keys = File::from(pty.master);
