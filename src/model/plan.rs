@@ -88,6 +88,22 @@ pub enum Password {
     Sha1(String),
 }
 
+impl SupervisordSpec {
+    /// What `serverurl = AUTO` means, the address that workers are told: the first unix server, or else the last on TCP.
+    pub fn server_url(&self) -> Option<String> {
+        let unix = self.doors.iter().find_map(|door| match &door.at {
+            DoorAt::Unix(socket) => Some(format!("unix://{}", socket.path)),
+            DoorAt::Tcp { .. } => None,
+        });
+        unix.or_else(|| {
+            self.doors.iter().rev().find_map(|door| match &door.at {
+                DoorAt::Tcp { host, port } => Some(format!("http://{}:{port}", if host.is_empty() { "localhost" } else { host })),
+                DoorAt::Unix(_) => None,
+            })
+        })
+    }
+}
+
 /// Never shows the secret: plans are printed in messages and tests.
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

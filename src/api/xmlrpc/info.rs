@@ -3,7 +3,7 @@
 use crate::api::xmlrpc::faults;
 use crate::api::xmlrpc::wire::Value;
 use crate::model::exit::Exit;
-use crate::model::plan::{DoorAt, Plan};
+use crate::model::plan::{Plan, SupervisordSpec};
 use crate::model::spec::{ProgramSpec, Sink, StreamSpec};
 use crate::model::state::State;
 use crate::model::time::{Span, Stamp};
@@ -150,7 +150,8 @@ fn one_config(plan: &Plan, spec: &ProgramSpec, number: u32, inuse: bool) -> Valu
     let (stdout, stderr) = logs(spec, number);
     let rung = policy.stop.rungs.first();
     // Where nothing is said, the daemon's own address is told to the worker, and to Supervisor that is "nothing said".
-    let server_url = spec.launch.server_url.clone().filter(|url| Some(url) != own_url(plan).as_ref());
+    let auto = plan.daemon.supervisord.as_ref().and_then(SupervisordSpec::server_url);
+    let server_url = spec.launch.server_url.clone().filter(|url| Some(url) != auto.as_ref());
     let bytes = |bytes: u64| Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX));
     let rotation = |stream: &StreamSpec| file(stream).map_or((50 * 1024 * 1024, 10), |file| (file.max_bytes.0, file.backups));
     let (stdout_rotation, stderr_rotation) = (rotation(&spec.output.stdout), rotation(&spec.output.stderr));
@@ -199,21 +200,6 @@ fn whole_seconds(span: Span) -> Value {
     } else {
         Value::Double(span.as_secs_f64())
     }
-}
-
-/// What `serverurl = AUTO` means: the first unix server, else the last of TCP.
-fn own_url(plan: &Plan) -> Option<String> {
-    let doors = &plan.daemon.supervisord.as_ref()?.doors;
-    let unix = doors.iter().find_map(|door| match &door.at {
-        DoorAt::Unix(socket) => Some(format!("unix://{}", socket.path)),
-        DoorAt::Tcp { .. } => None,
-    });
-    unix.or_else(|| {
-        doors.iter().rev().find_map(|door| match &door.at {
-            DoorAt::Tcp { host, port } => Some(format!("http://{}:{port}", if host.is_empty() { "localhost" } else { host })),
-            DoorAt::Unix(_) => None,
-        })
-    })
 }
 
 /// A word as a shell takes it; the definition's own quotes are gone by now.

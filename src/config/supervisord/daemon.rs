@@ -95,7 +95,7 @@ pub fn read<'e>(ini: &Ini, main: &Place, around: &Surroundings<'e>, report: &mut
             spec.doors.extend(inet(section, &layers, &names, report));
         }
     }
-    let server_url = server_url(&spec.doors);
+    let server_url = spec.server_url();
     let (child_log_dir, identifier) = (spec.child_log_dir.clone(), spec.identifier.clone());
     let daemon = daemon(&layers, spec, &names, around, main, report);
     (daemon, Base { names, environment, strip_ansi, child_log_dir, identifier, server_url })
@@ -222,20 +222,6 @@ fn login(section: &Section, layers: &Layers<'_>, names: &Names<'_>, report: &mut
         None => Password::Plain(values::text(&layers.find("password")?, names).ok()?),
     };
     Some((user?, password))
-}
-
-/// The address that workers are told: the first unix socket, or else the last port.
-fn server_url(doors: &[DoorSpec]) -> Option<String> {
-    let unix = doors.iter().find_map(|door| match &door.at {
-        DoorAt::Unix(socket) => Some(format!("unix://{}", socket.path)),
-        DoorAt::Tcp { .. } => None,
-    });
-    unix.or_else(|| {
-        doors.iter().rev().find_map(|door| match &door.at {
-            DoorAt::Tcp { host, port } => Some(format!("http://{}:{port}", if host.is_empty() { "localhost" } else { host })),
-            DoorAt::Unix(_) => None,
-        })
-    })
 }
 
 /// What the native dialect says in `[daemon]` and `[server]`, taken from what Supervisor's says.
